@@ -1,0 +1,1 @@
+"""From video files to Parquet shards: staged, fingerprinted, resumable. Never imports `dbvad`."""

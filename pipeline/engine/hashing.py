@@ -1,0 +1,57 @@
+"""Content hashes of files, remembered by size and time of change, so that an unchanged file is read once."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.engine.store import atomic_file
+
+CHUNK = 4 << 20
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 32 hex digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()[:32]
+
+
+class HashCache:
+    """Hashes by key (a video id: the folder may move), valid while size and mtime stay; stored as one JSON file.
+
+    It saves reading, never decides what is done: a file that was touched is read again and hashes as before.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        self.known: dict[str, list[int | str]] = known if isinstance(known, dict) else {}
+        self.changed = False
+
+    def is_fresh(self, key: str, stat: os.stat_result) -> bool:
+        """Whether the hash under `key` can be told without reading the file."""
+        return self.known.get(key, [])[:2] == [stat.st_size, stat.st_mtime_ns]
+
+    def hash(self, key: str, path: Path, read: Callable[[Path], str] = hash_file) -> str:
+        """The hash of the file at `path`. Raises OSError."""
+        stat = path.stat()
+        if not self.is_fresh(key, stat):
+            self.known[key] = [stat.st_size, stat.st_mtime_ns, read(path)]
+            self.changed = True
+        return str(self.known[key][2])
+
+    def save(self) -> None:
+        """Write the cache whole or not at all; nothing if nothing changed."""
+        if self.changed:
+            # A run that starts at this moment may sweep the temporary file away: then it is read once more, no harm.
+            with suppress(FileNotFoundError), atomic_file(self.path) as temporary:
+                temporary.write_text(json.dumps(self.known, ensure_ascii=True), encoding="ascii")
+            self.changed = False

@@ -1,0 +1,256 @@
+"""Child processes for native code: a hang, a crash or a leak costs one video, never the run.
+
+A child opens its stage once, then takes videos over a pipe and publishes their shards itself; the parent only watches
+deadlines, memory and exit codes. A child dies with its parent, however that dies.
+"""
+
+import ctypes
+import errno
+import multiprocessing as mp
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+
+from pipeline.contracts import ContractError
+from pipeline.engine.plan import Unit
+from pipeline.engine.stage import BadVideo, Product, Stage, StageError, Worker
+from pipeline.engine.store import Store
+
+# Children are spawned: a decoder or a CUDA context inherited over fork hangs for ever.
+SPAWN = mp.get_context("spawn")
+LOG_TAIL_BYTES = 2000
+INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # every further video would fail alike
+REPORT_IT = "see `dbvad pipeline failures --traceback`; then run with --retry-failed, or report it"
+
+
+@dataclass
+class Report:
+    """What a child says. `kind`: note | ready | begun | done | bad | stage_error."""
+
+    kind: str
+    video_id: str = ""
+    seconds: float = 0.0
+    rows: int = 0
+    peak_mb: float = 0.0  # the most memory that the child has ever held
+    fault: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class InFlight:
+    unit: Unit
+    began: float | None = None  # set by the child's word: waiting for a model to load is not the video's time
+    alone: bool = False  # no other video may be in the same child
+
+
+class Child:
+    """The parent's side of one child process of a stage."""
+
+    def __init__(self, stage: Stage, store: Store, log: Path) -> None:
+        self.stage = stage
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.connection, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_main, args=(stage, store, theirs, str(log), os.getpid()),
+                                     name=f"dbvad-{stage.name}", daemon=False)
+        self.process.start()
+        theirs.close()
+        self.units: dict[str, InFlight] = {}
+        self.ready = False  # its stage is open
+        self.stopping = False
+
+    @property
+    def free(self) -> int:
+        """How many more videos it takes now: one until it is ready, as nobody empties the pipe before."""
+        if self.stopping or any(flight.alone for flight in self.units.values()):
+            return 0
+        return (self.stage.concurrency if self.ready else 1) - len(self.units)
+
+    def send(self, unit: Unit, alone: bool = False) -> None:
+        """Hand a video over. A child that died meanwhile is noticed by `exited`."""
+        self.units[unit.video_id] = InFlight(unit, alone=alone)
+        with suppress(BrokenPipeError, OSError):
+            self.connection.send(unit)
+
+    def reports(self) -> list[Report]:
+        """What the child said since the last call; empty once it is gone."""
+        found: list[Report] = []
+        try:
+            while self.connection.poll():
+                report = self.connection.recv()
+                if report.kind == "ready":
+                    self.ready = True
+                elif report.kind == "begun":
+                    self.units[report.video_id].began = time.monotonic()
+                else:
+                    found.append(report)
+        except (EOFError, OSError):
+            pass
+        return found
+
+    def overdue(self) -> bool:
+        """Whether a video is past the stage's deadline."""
+        began = [flight.began for flight in self.units.values() if flight.began is not None]
+        return bool(began) and time.monotonic() - min(began) > self.stage.timeout_s
+
+    def memory_mb(self) -> float:
+        """Resident memory of the child, 0 once it is gone."""
+        try:
+            return psutil.Process(self.process.pid).memory_info().rss / 2**20
+        except psutil.Error:
+            return 0.0
+
+    def exited(self) -> str | None:
+        """None while the child runs, else how it ended, in words."""
+        code = self.process.exitcode
+        if code is None:
+            return None
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def log_tail(self) -> str:
+        """The last of what the child and its native libraries printed."""
+        try:
+            return self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+        except OSError:
+            return ""
+
+    def stop(self) -> None:
+        """Ask the child to end once its videos are done, releasing its model and servers."""
+        if not self.stopping:
+            self.stopping = True
+            with suppress(BrokenPipeError, OSError):
+                self.connection.send(None)
+
+    def kill(self) -> None:
+        """End the child now and wait until it is gone."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait while a child is started: a half-started one would be in nobody's hands.
+
+    The signals are blocked, which the child inherits, so that none breaks its imports off with a traceback on the
+    terminal; and they are kept for later, as another thread of this process may receive them all the same.
+    """
+    resource_tracker.ensure_running()  # started by the first child otherwise, it would unblock them
+    came: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.signal(number, lambda heard, _: came.append(heard)) for number in INTERRUPTS}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for heard in came:
+        signal.raise_signal(heard)
+
+
+def _main(stage: Stage, store: Store, connection: Connection, log: str, parent: int) -> None:
+    """The child's side."""
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+    _redirect_output(log)
+    lock = threading.Lock()
+
+    def say(report: Report) -> None:
+        with lock, suppress(BrokenPipeError, OSError):
+            connection.send(report)
+
+    def note(text: str) -> None:
+        say(Report("note", fault={"reason": text}))
+
+    try:
+        with stage.open(note) as worker, ThreadPoolExecutor(stage.concurrency) as threads:
+            say(Report("ready"))
+            while (unit := _receive(connection)) is not None:
+                threads.submit(_work, stage, worker, store, unit, say)
+    except Exception as error:
+        say(_failure(StageError(str(error) if isinstance(error, StageError) else f"{type(error).__name__}: {error}")))
+
+
+def _receive(connection: Connection) -> Unit | None:
+    try:
+        unit: Unit | None = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return unit
+
+
+def _work(stage: Stage, worker: Worker, store: Store, unit: Unit, say: Callable[[Report], None]) -> None:
+    began = time.monotonic()
+    say(Report("begun", unit.video_id))
+    try:
+        if unit.source.problem is not None:
+            raise unit.source.problem
+        product: Product = worker(unit.source, store)
+        rows = store.publish(stage.contract, unit.video_id, product.rows, fingerprint=unit.fingerprint,
+                             basis=unit.basis, meta=product.meta)
+        say(Report("done", unit.video_id, time.monotonic() - began, rows, _peak_mb()))
+    except BaseException as error:  # Rust libraries panic with no Exception, and a thread's SystemExit goes unheard
+        say(_failure(error, unit.video_id, time.monotonic() - began))
+
+
+def _failure(error: BaseException, video_id: str = "", seconds: float = 0.0) -> Report:
+    """Say whose fault an exception is: the video's, or (a full disk, a lost server) the whole stage's."""
+    fault = {"kind": "error", "reason": f"{type(error).__name__}: {error}", "remedy": REPORT_IT,
+             "traceback": traceback.format_exc()}
+    if isinstance(error, StageError) or (isinstance(error, OSError) and error.errno in DISK_FAULTS):
+        return Report("stage_error", video_id, seconds, fault={"reason": _printable(str(error))})
+    if isinstance(error, BadVideo):
+        fault |= {"kind": error.kind, "reason": error.reason, "remedy": error.remedy}
+    elif isinstance(error, ContractError):
+        fault |= {"kind": "contract", "reason": str(error)}
+    return Report("bad", video_id, seconds, fault={key: _printable(text) for key, text in fault.items()})
+
+
+def _printable(text: str) -> str:
+    """Spell out what is no UTF-8, as in odd file names: Parquet and terminals refuse it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _peak_mb() -> float:
+    """The most resident memory this process has held; 0 where the system does not tell."""
+    # Not getrusage: its maximum is handed down from the parent through exec.
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    return 0.0
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, even by SIGKILL (Linux; elsewhere the pipe's end does)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
+
+
+def _redirect_output(log: str) -> None:
+    """Send what native libraries print to a file; the terminal belongs to the progress display."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)

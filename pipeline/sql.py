@@ -1,0 +1,165 @@
+"""SQL over the artifacts: a DuckDB connection with one view per artifact, plus quarantine and runs. Read-only."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.contracts import QUARANTINE, STAGES, Contract
+
+RUN_COLUMNS = {"at": "DOUBLE", "event": "VARCHAR", "stage": "VARCHAR", "video_id": "VARCHAR", "outcome": "VARCHAR",
+               "seconds": "DOUBLE", "rows": "BIGINT", "peak_mb": "BIGINT", "reason": "VARCHAR", "text": "VARCHAR",
+               "error": "VARCHAR"}
+CHUNK = 1000  # rows fetched at a time
+UNREADABLE = ("a shard is torn, or not one of this program: `dbvad artifacts verify` names all such; delete them, "
+              "then `dbvad pipeline run` makes what is missing")
+READS = {duckdb.StatementType.SELECT}
+EXPLAIN = re.compile(r"^.*?\bexplain\b(\s+analyze\b|\s*\([^)]*\))*", re.IGNORECASE | re.DOTALL)
+EXTRA_VIEWS = {
+    "description_quality": """
+           select video_id, prompt_id, finish_reason, output_tokens, length(text) as characters,
+                  len(list_distinct(string_split(lower(text), ' '))) / len(string_split(text, ' ')) as distinct_words,
+                  flags, len(flags) = 0 as good
+           from described""",
+}
+RESERVED = {"select": "selected", "describe": "described"}  # words of SQL: as views they go by another name
+
+
+class QueryError(ValueError):
+    """A query cannot be answered; the message is DuckDB's, with the views that there are."""
+
+
+def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection whose views read the shards below `artifacts`.
+
+    A stage that has not run yet has an empty, typed view. `encode_text` (text -> unit vector) becomes the SQL function
+    `clip_text(text)`, called only by queries that use it. Raises QueryError where shards cannot be read.
+    """
+    con = duckdb.connect()
+    try:
+        for contract in [*STAGES.values(), QUARANTINE]:
+            _shard_view(con, artifacts, contract)
+        _runs_view(con, artifacts)
+    except duckdb.Error as error:
+        con.close()
+        raise QueryError(f"{str(error).splitlines()[0]}\n{UNREADABLE}") from None
+    for name, view in EXTRA_VIEWS.items():
+        con.execute(f"create view {name} as {view}")
+    if encode_text is not None:
+        con.create_function("clip_text", lambda text: list(map(float, encode_text(text))),
+                            ["VARCHAR"], "FLOAT[]")
+    return con
+
+
+@dataclass(frozen=True)
+class Result:
+    """Rows of a query, fetched as they are read."""
+
+    columns: list[str]
+    rows: Iterator[tuple[Any, ...]]
+
+
+def query(con: duckdb.DuckDBPyConnection, sql: str) -> Result | None:
+    """Run one statement that reads; None if `sql` holds none. Raises QueryError."""
+    try:
+        statements = con.extract_statements(sql)
+        if not statements:
+            return None
+        if len(statements) > 1:
+            raise QueryError("one statement at a time")
+        kind = statements[0].type
+        if kind == duckdb.StatementType.EXPLAIN:
+            # `explain analyze` carries out what it explains, be it a copy to a file.
+            kind = next((inner.type for inner in con.extract_statements(EXPLAIN.sub("", sql, count=1))), kind)
+        if kind not in READS:
+            raise QueryError(f"only queries are allowed here (select, from, describe, summarize, explain), not "
+                             f"{kind.name.lower()}: artifacts change through `dbvad pipeline run` alone")
+        cursor = con.cursor().execute(sql)
+        return Result([column[0] for column in cursor.description or ()], _rows(con, cursor))
+    except duckdb.Error as error:
+        raise QueryError(_explain(con, str(error))) from None
+
+
+def _rows(con: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    try:
+        while chunk := cursor.fetchmany(CHUNK):
+            yield from chunk
+    except duckdb.Error as error:
+        raise QueryError(_explain(con, str(error))) from None
+
+
+def views(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]]:
+    """Name, columns and rows of each view. Raises QueryError."""
+    found = []
+    for name in _names(con):
+        columns = con.execute("select column_name, data_type from duckdb_columns() where table_name = ? "
+                              "order by column_index", [name]).fetchall()
+        counted = query(con, f"select count(*) from {name}")
+        assert counted is not None
+        ((rows,),) = counted.rows
+        found.append((name, ", ".join(f"{column} {kind.lower()}" for column, kind in columns), rows))
+    return found
+
+
+def _names(con: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = con.cursor().execute("select view_name from duckdb_views() where not internal order by 1").fetchall()
+    return [name for (name,) in rows]
+
+
+def _shard_view(con: duckdb.DuckDBPyConnection, artifacts: Path, contract: Contract) -> None:
+    folder = artifacts / contract.artifact
+    name = RESERVED.get(contract.artifact, contract.artifact)
+    columns = ", ".join(f'"{field.name}"::{_sql_type(field.type)} as "{field.name}"' for field in contract.schema)
+    if next(folder.rglob("*.parquet"), None) is not None:
+        # Folders of videos may be called "split=test": they are no columns.
+        source = f"read_parquet('{_glob(folder)}/**/*.parquet', hive_partitioning=false)"
+    else:
+        nothing = ", ".join(f'null as "{field.name}"' for field in contract.schema)
+        source = f"(select {nothing} where false)"
+    con.execute(f'create view {name} as select {columns} from {source}')
+
+
+def _runs_view(con: duckdb.DuckDBPyConnection, artifacts: Path) -> None:
+    folder = artifacts / "runs"
+    if next(folder.glob("*.jsonl"), None) is not None:
+        columns = ", ".join(f"\"{name}\": '{kind}'" for name, kind in RUN_COLUMNS.items())
+        source = (f"read_json('{_glob(folder)}/*.jsonl', format='newline_delimited', columns={{{columns}}}, "
+                  "filename=true, ignore_errors=true)")
+        run = "parse_filename(filename, true)"
+    else:
+        nothing = ", ".join(f'null::{kind} as "{name}"' for name, kind in RUN_COLUMNS.items())
+        source = f"(select {nothing} where false)"
+        run = "null::VARCHAR"
+    fields = ", ".join(f'"{name}"' for name in RUN_COLUMNS if name != "at")
+    # AT is a word of SQL. UTC, without a zone: DuckDB would want pytz for one.
+    time = 'make_timestamp(("at" * 1e6)::bigint)'
+    con.execute(f'create view runs as select {run} as run, {time} as "time", {fields} from {source} '
+                "where event is not null")  # a line cut by a power loss
+
+
+def _glob(folder: Path) -> str:
+    """A folder's path in a DuckDB glob inside an SQL string."""
+    return re.sub(r"([*?\[])", r"[\1]", str(folder)).replace("'", "''")
+
+
+def _sql_type(type_: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(type_):
+        return "FLOAT[]"
+    if pa.types.is_list(type_):
+        return f"{_sql_type(type_.value_type)}[]"
+    names = {pa.string(): "VARCHAR", pa.binary(): "BLOB", pa.int8(): "TINYINT", pa.int32(): "INTEGER",
+             pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE"}
+    return names[type_]
+
+
+def _explain(con: duckdb.DuckDBPyConnection, message: str) -> str:
+    first = message.splitlines()[0]
+    if "Catalog Error: Table" in message or "syntax error" in message:
+        return f"{first}\nviews here: {', '.join(_names(con))}"
+    if ".parquet'" in first:
+        return f"{first}\n{UNREADABLE}"
+    return re.sub(r"^.*Python exception occurred while executing the UDF: \w+: ", "", message)

@@ -1,0 +1,148 @@
+"""The dataset section of stages.yaml, and the listing of its videos."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.engine.config import Config, ConfigError
+from pipeline.engine.hashing import HashCache
+from pipeline.engine.stage import BadVideo, Source
+from pipeline.stages.labels import (
+    SPLITS,
+    VIDEO_SUFFIXES,
+    Reader,
+    from_csv,
+    from_folders,
+    from_ucf_crime,
+    from_xd_violence,
+)
+
+HASH_THREADS = 4
+
+
+class Dataset(Config):
+    """Which videos there are, and what is known of them. Paths are relative to the configuration file."""
+
+    videos: Path = Path("videos")
+    labels: Literal["folders", "csv", "ucf-crime", "xd-violence"] = "folders"
+    labels_file: Path | None = None
+    train_list: Path | None = None
+    test_list: Path | None = None
+    normal: str = "normal"
+    test_fraction: float = Field(0.3, ge=0, le=1)
+    classes: dict[str, str] = Field(default_factory=dict, description="label -> the words CLIP is to look for")
+
+    @model_validator(mode="after")
+    def _files_named(self) -> "Dataset":
+        if self.labels == "csv" and self.labels_file is None:
+            raise ValueError("labels: csv needs labels_file, a CSV with the columns video,label[,split]")
+        if self.labels == "ucf-crime" and (self.train_list is None or self.test_list is None):
+            raise ValueError("labels: ucf-crime needs train_list and test_list, the official lists of videos")
+        return self
+
+    def relative_to(self, folder: Path) -> "Dataset":
+        """The same dataset with its paths taken from `folder`."""
+        paths = {name: folder / value for name in ("videos", "labels_file", "train_list", "test_list")
+                 if (value := getattr(self, name)) is not None}
+        return self.model_copy(update=paths)
+
+    def reader(self) -> Reader:
+        """Where the labels come from. Raises ConfigError."""
+        if self.labels == "csv":
+            assert self.labels_file is not None
+            return from_csv(self.labels_file, self.normal)
+        if self.labels == "ucf-crime":
+            assert self.train_list is not None
+            assert self.test_list is not None
+            return from_ucf_crime(self.train_list, self.test_list)
+        if self.labels == "xd-violence":
+            return from_xd_violence(self.test_list)
+        return from_folders(self.normal, self.test_fraction)
+
+
+def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None] = lambda done, total: None,
+             ) -> list[Source]:
+    """All videos below `dataset.videos`, sorted by id, hashed by content.
+
+    A file that cannot be used is listed with its problem, never dropped. `tick(done, total)` counts bytes of the files
+    that have to be read. Raises ConfigError when there is no folder or no video in it.
+    """
+    root = dataset.videos
+    if not root.is_dir():
+        raise ConfigError(f"no videos folder at {root}: set dataset.videos in stages.yaml to the folder of your videos")
+    files = sorted((_video_id(path, root), path) for path in _files(root))
+    if not files:
+        raise ConfigError(f"no video below {root}: looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
+    read = dataset.reader()
+    inside = root.resolve()
+    sizes = {video_id: path.stat().st_size for video_id, path in files
+             if path.is_file() and not cache.is_fresh(video_id, path.stat())}
+    total, done = sum(sizes.values()), 0
+
+    def hashed(item: tuple[str, Path]) -> tuple[str, BadVideo | None]:
+        video_id, path = item
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+            return "", BadVideo("outside", f"a link that leads out of the videos folder, to {os.readlink(path)}",
+                                "copy what it leads to into the folder, or point dataset.videos where it leads")
+        if path.exists() and not path.is_file():
+            return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
+        try:
+            return cache.hash(video_id, path), None
+        except OSError as error:
+            return "", BadVideo("unreadable", f"cannot be read: {error.strerror or error}",
+                                "make the file readable, or remove it")
+
+    sources = []
+    with ThreadPoolExecutor(HASH_THREADS) as threads:
+        for (video_id, path), (digest, problem) in zip(files, threads.map(hashed, files), strict=True):
+            done += sizes.get(video_id, 0)
+            tick(done, total)
+            facts = read(video_id)
+            if facts is None and problem is None:
+                problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
+                                   _LABEL_REMEDY[dataset.labels])
+            given = {"split": facts.split, "labels": list(facts.labels)} if facts else {"split": "", "labels": []}
+            size = path.stat().st_size if problem is None else 0
+            sources.append(Source(video_id, path, digest, size, given, problem))
+    cache.save()
+    return sources
+
+
+_LABEL_REMEDY = {
+    "folders": "put it into a folder named after its label (`normal` for none), or use a CSV: dataset.labels: csv",
+    "csv": "add a line for it to the CSV: video,label,split",
+    "ucf-crime": "it is on neither official list: remove it, or use dataset.labels: csv",
+    "xd-violence": "its name has no `_label_...` part: rename it, or use dataset.labels: csv",
+}
+
+
+def summary(sources: list[Source]) -> str:
+    """"24 videos: train 8 normal + 8 abnormal, test 4 normal + 4 abnormal"."""
+    counts = Counter((source.facts["split"], bool(source.facts["labels"])) for source in sources)
+    parts = [f"{split} {counts[split, False]} normal + {counts[split, True]} abnormal" for split in SPLITS]
+    rest = counts["", False]
+    return f"{len(sources)} videos: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path))
+        elif os.path.isdir(entry.path) or Path(entry.name).suffix.lower() in VIDEO_SUFFIXES:
+            yield Path(entry.path)  # a linked folder is not followed: it is listed, and its problem told
+
+
+def _video_id(path: Path, root: Path) -> str:
+    """The path below the root; bytes that are no UTF-8 are spelt out, so that every id is printable and unique."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")

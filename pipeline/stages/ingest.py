@@ -1,0 +1,57 @@
+"""ingest: what the file says of itself (probe) and what the dataset says of it (split, labels)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from pipeline.contracts import INGEST
+from pipeline.engine.config import Config
+from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
+from pipeline.engine.store import Store
+
+
+class IngestParams(Config):
+    """How ingest runs; nothing here changes what comes out."""
+
+    workers: int = Field(2, ge=1)
+    timeout_s: float = Field(60, gt=0)
+    memory_mb: int = Field(1000, gt=0)
+
+
+class Ingest:
+    """The root stage."""
+
+    name, version, contract, concurrency = "ingest", 1, INGEST, 1
+    inputs: tuple[str, ...] = ()
+
+    def __init__(self, params: IngestParams) -> None:
+        self.workers, self.timeout_s, self.memory_mb = params.workers, params.timeout_s, params.memory_mb
+
+    def identity(self) -> dict[str, Any]:
+        """Nothing but the file and its labels matters."""
+        return {}
+
+    def facts(self, source: Source) -> dict[str, Any]:
+        """Split and labels are columns of the table."""
+        return dict(source.facts)
+
+    @contextmanager
+    def open(self, note: Note) -> Iterator[Worker]:
+        """Needs PyAV only."""
+        from pipeline.instruments import video
+
+        def work(source: Source, store: Store) -> Product:
+            try:
+                found = video.probe(source.path)
+            except video.VideoError as error:
+                raise BadVideo(error.kind, error.reason, error.remedy) from error
+            row = {"video_id": source.video_id, "path": source.video_id, "split": source.facts["split"],
+                   "labels": source.facts["labels"], "source_hash": source.hash, "size": source.size,
+                   "duration_s": found.duration_s, "fps": found.fps, "n_frames": found.n_frames, "width": found.width,
+                   "height": found.height, "codec": found.codec}
+            return Product(pa.Table.from_pylist([row], schema=INGEST.schema))
+
+        yield work
