@@ -1,0 +1,103 @@
+"""What a run leaves on disk: a model to use (safetensors) and a checkpoint to go on from, each one file.
+
+Both are replaced whole, so that an interruption at any moment leaves a good one.
+
+A run folder holds model.safetensors (only once training has ended), checkpoint.pt, log.jsonl, config.yaml, and with
+`keep_epochs` epochs/epoch-NN.safetensors.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from dbvad.config import TrainConfig
+from dbvad.model.detector import ClassHead, Detector
+from pipeline.engine.store import atomic_file
+
+MODEL, CHECKPOINT = "model.safetensors", "checkpoint.pt"
+
+
+class CheckpointError(ValueError):
+    """A run folder that cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model must say of itself: its classes, and the features and data it was trained on."""
+
+    classes: tuple[str, ...]  # normal first
+    width: int
+    feature_source: str
+    feature_model: str
+    feature_identity: dict[str, Any]  # of that model, empty where nothing but its name is known
+    data: str  # fingerprint of the training data
+    epoch: int  # how many epochs it has seen
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained detector, all that detection needs. `head` is None where there were no descriptions to learn from."""
+
+    detector: Detector
+    head: ClassHead | None
+    config: TrainConfig
+    facts: Facts
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write weights, configuration and facts to one safetensors file."""
+    parts = {"detector": model.detector} | ({"head": model.head} if model.head else {})
+    tensors = {f"{name}.{key}": value.detach().cpu().contiguous()
+               for name, part in parts.items() for key, value in part.state_dict().items()}
+    about = {"config": model.config.model_dump_json(), "facts": json.dumps(vars(model.facts))}
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=about))  # save_file would make it readable by its owner only
+
+
+def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
+    """Read a model from its file or its run folder. Raises CheckpointError."""
+    file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        if (path / CHECKPOINT).is_file():
+            raise CheckpointError(f"{path}: its training has not ended: go on with `dbvad train --resume --out {path}`")
+        raise CheckpointError(f"no trained model at {path}: make one with `dbvad train --out {path}`")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            about, tensors = opened.metadata(), {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        config = TrainConfig.model_validate_json(about["config"])
+        raw = json.loads(about["facts"])
+        facts = Facts(**raw | {"classes": tuple(raw["classes"])})
+        detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout)
+        detector.load_state_dict(_part(tensors, "detector."))
+        head = None
+        if head_tensors := _part(tensors, "head."):
+            head = ClassHead(facts.width, len(facts.classes))
+            head.load_state_dict(head_tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{file}: not a model of this version of dbvad ({error}): train it again") from error
+    return Model(detector.to(device).eval(), head.to(device).eval() if head else None, config, facts)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """`state`: tensors, numbers, strings, and lists and dicts of them."""
+    with atomic_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read without running any code that the file might hold. Raises CheckpointError."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}: nothing to resume, leave out --resume") from None
+    except Exception as error:  # torch raises whatever its unpickler meets
+        raise CheckpointError(f"{path} cannot be read ({error}): start anew with --overwrite") from error
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

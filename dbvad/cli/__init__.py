@@ -1,0 +1,70 @@
+"""The command line. One file a command group; whatever is heavy is imported inside the commands."""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from dbvad import __version__
+from dbvad.cli import artifacts, demo, doctor, evaluate, importing, pipeline, report, sql, train
+
+DONE, USAGE, INTERNAL, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="dbvad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Find anomalous events in surveillance video: describe, train, evaluate, report.\n\n"
+         "Exit codes: 0 done, 1 usage or set-up, 2 internal, 3 finished with quarantined videos, 130 interrupted.")
+app.add_typer(pipeline.app, name="pipeline")
+app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(importing.app, name="import")
+app.add_typer(demo.app, name="demo")
+app.command("sql")(sql.sql)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"dbvad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                 help="Print the version and exit.")] = False) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code; a user's error is one message, never a traceback."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt  # Typer makes an exit code of it
+        sys.exit(code if isinstance(code, int) else DONE)
+    except TyperException as error:
+        if hasattr(error, "show"):
+            error.show()  # with the command's usage
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted: what was finished is kept, run the same command again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(DONE)
+    except Exception as error:
+        from dbvad.cli.errors import is_users
+
+        if not is_users(error):
+            import traceback
+
+            traceback.print_exc()
+            print("internal error: please report it with the lines above", file=sys.stderr)
+            sys.exit(INTERNAL)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE)

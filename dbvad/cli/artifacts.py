@@ -1,0 +1,108 @@
+"""`dbvad artifacts`: ls, show, verify, gc."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption
+
+app = typer.Typer(no_args_is_help=True, help="Look at the shards on disk: how each was made, whether it is whole.")
+MB = 2**20
+
+
+@app.command()
+def ls(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption = False) -> None:
+    """Shards and bytes of each stage."""
+    from dbvad.cli.output import print_json, print_table
+    from pipeline.contracts import STAGES
+    from pipeline.engine.store import Store
+
+    rows = []
+    for stage in [*STAGES, "quarantine"]:
+        sizes = [path.stat().st_size for path in Store(artifacts).shards(stage)]
+        rows.append((stage, len(sizes), round(sum(sizes) / MB, 2)))
+    (print_json if as_json else print_table)(["stage", "shards", "MB"], rows)
+
+
+@app.command()
+def show(
+    video: Annotated[str, typer.Argument(help="A video id, such as fight/fi001.mp4.")],
+    stage: Annotated[str | None, typer.Option(help="One stage only.")] = None,
+    artifacts: ArtifactsOption = Path("artifacts"),
+) -> None:
+    """How the shards of a video were made: fingerprint, parameters, models, decoder, counts."""
+    import json
+
+    from pipeline.contracts import STAGES
+    from pipeline.engine.store import Store
+
+    store = Store(artifacts)
+    shown = 0
+    for name in [stage] if stage else STAGES:
+        footer = store.footer(name, video)
+        if footer is not None:
+            shown += 1
+            rows = store.read(name, video, ["video_id"]).num_rows
+            print(f"{name}: {rows} rows, {store.path(name, video)}")
+            print(json.dumps({"fingerprint": footer.fingerprint, "made_from": footer.basis, "provenance": footer.meta},
+                             indent=2, ensure_ascii=False))
+    if not shown:
+        known = next((ids[0] for name in STAGES if (ids := store.videos(name))), None)
+        hint = f"ids look like {known!r}" if known else "there are none yet: run `dbvad pipeline run`"
+        raise typer.BadParameter(f"no shard of {video!r} below {artifacts}; {hint}")
+
+
+@app.command()
+def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption = False) -> int:
+    """Read every shard whole and check it against its contract; exit code 3 if one is broken."""
+    from dbvad.cli.output import print_json, print_table
+    from pipeline.contracts import STAGES
+    from pipeline.engine.store import Store, fault_of
+
+    store = Store(artifacts)
+    checked, faults = 0, []
+    for stage, contract in STAGES.items():
+        for path in store.shards(stage):
+            checked += 1
+            fault = fault_of(path, contract)
+            if fault:
+                faults.append((stage, str(path.relative_to(artifacts)), fault))
+    if as_json:
+        print_json(["stage", "shard", "fault"], faults)
+    else:
+        if faults:
+            print_table(["stage", "shard", "fault"], faults)
+        remedy = ": delete the broken ones and run the pipeline again, it makes them anew" if faults else ""
+        print(f"{checked} shards read, {len(faults)} broken{remedy}")
+    return 3 if faults else 0
+
+
+@app.command()
+def gc(
+    config: ConfigOption = Path("stages.yaml"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only listed.")] = False,
+) -> None:
+    """Shards of videos that are no longer in the dataset."""
+    from rich.console import Console
+
+    from dbvad.cli.pipeline import open_dataset
+    from pipeline.contracts import STAGES
+    from pipeline.engine.lock import exclusive
+    from pipeline.engine.store import Store
+
+    store = Store(artifacts)
+    _, sources = open_dataset(config, artifacts, None, Console(stderr=True))
+    kept = {store.path(stage, source.video_id) for stage in STAGES for source in sources}
+    kept |= {store.quarantine_path(stage, source.video_id) for stage in STAGES for source in sources}
+    gone = [path for stage in [*STAGES, "quarantine"] for path in store.shards(stage) if path not in kept]
+    size = sum(path.stat().st_size for path in gone) / MB
+    for path in gone:
+        print(path.relative_to(artifacts))
+    if delete:
+        with exclusive(artifacts):
+            for path in gone:
+                path.unlink(missing_ok=True)
+    print(f"{len(gone)} shards, {size:.1f} MB " + ("deleted" if delete else "of no video in the dataset"
+                                                   + (" (--delete removes them)" if gone else "")))

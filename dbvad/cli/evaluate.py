@@ -1,0 +1,117 @@
+"""`dbvad evaluate`: a trained detector against the truth."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+TITLES = {"auc": "AUC", "ap": "AP", "ap_trapezoid": "AP (trapezoid)", "ano_auc": "Ano-AUC", "macro_auc": "macro AUC",
+          "false_alarms": "false alarms", "video_auc": "video AUC"}
+Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
+Ends = Literal["inclusive", "exclusive"]
+Scale = Literal["bins", "windows", "both"]
+Row = Literal["markdown", "latex"]
+
+
+def evaluate(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders of `dbvad train`; runs/default.")] = None,
+    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    annotations: Annotated[Path | None, typer.Option(help="When events happen in the test videos.")] = None,
+    format: Annotated[Format, typer.Option(help="Format of the annotations.")] = "auto",
+    ends: Annotated[Ends, typer.Option(help="Does an event's end frame belong to it?")] = "inclusive",
+    scale: Annotated[Scale, typer.Option(help="How a long video is brought to the trained length.")] = "bins",
+    crop: Annotated[int | None, typer.Option(help="One crop (0: centre); all are averaged by default.")] = None,
+    threshold: Annotated[float, typer.Option(help="Score that counts as a false alarm.")] = 0.5,
+    oracle: Annotated[bool, typer.Option("--oracle", help="Also the best epoch on the test set; no result.")] = False,
+    row: Annotated[Row | None, typer.Option(help="Print a table row instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the result; RUN/result.json by default.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Score the test videos and compare with their annotations, frame by frame.
+
+    Writes RUN/result.json and RUN/scores.parquet. Annotations: UCF-Crime's or XD-Violence's own files, or a CSV with
+    video,start,end[,label] in frames (start_s,end_s: in seconds). Without them only whole videos are judged. Several
+    runs, one a seed, give mean and standard deviation as well.
+    """
+    from dbvad.evaluate import Protocol, save_result
+    from dbvad.evaluate import evaluate as judge
+    from dbvad.progress import track
+    from dbvad.summary import row as table_row
+    from dbvad.summary import summarise
+
+    folders = runs or [Path("runs/default")]
+    protocol = Protocol(scale=scale, crop=crop, ends=ends, threshold=threshold)
+    results = []
+    for run in folders:
+        result = judge(run, artifacts, annotations, format=format, protocol=protocol, oracle=oracle, device=device,
+                       track=track(f"score videos with {run}"))
+        save_result(run / "result.json", result)
+        results.append(result)
+    whole = results[0] if len(results) == 1 else summarise(results)
+    if out:
+        save_result(out, whole)
+    if as_json:
+        import json
+
+        print(json.dumps(whole, indent=2, ensure_ascii=False))
+    elif row:
+        print(table_row(folders[0].name if len(folders) == 1 else f"{len(folders)} runs", whole["metrics"], row))
+    elif len(results) > 1:
+        _show_summary(whole, results)
+    else:
+        _show(whole, folders[0], out or folders[0] / "result.json")
+
+
+def _show(result: dict[str, Any], run: Path, where: Path) -> None:
+    from dbvad.cli.output import print_table
+    from dbvad.summary import percent
+
+    rows = [(TITLES[name], percent(value), _interval(result["intervals"].get(name)))
+            for name, value in result["metrics"].items()]
+    found = result["localization"]
+    if isinstance(found, dict):
+        rows += [("mAP@IoU 0.1-0.5", percent(found["average"]), ""),
+                 ("mAP@IoU, compat", percent(found["average_compat"]), "")]
+    print_table(["metric", "%", "95 % interval"], rows)
+    chosen = {"last": "the last epoch", "holdout": "the epoch best on held-out training videos"}
+    print(f"{result['videos']} test videos ({result['abnormal_videos']} abnormal), {result['frames']} frames, scale "
+          f"{result['protocol']['scale']}, weights of {chosen[result['protocol']['selection']]}")
+    _show_notes(result)
+    print(f"result in {where}, scores in {run}/scores.parquet")
+
+
+def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    from dbvad.cli.output import print_table
+    from dbvad.summary import percent
+
+    print_table(["metric", "mean %", "std", *(f"seed {seed}" for seed in summary["seeds"])],
+                [(TITLES[name], percent(value["mean"]), percent(value["std"]),
+                  *(percent(result["metrics"][name]) for result in results))
+                 for name, value in summary["metrics"].items()])
+    others = [key for key in summary["varied"] if key != "seed"]
+    if others:
+        print(f"these runs differ in more than their seed: {', '.join(others)}")
+    _show_notes(results[0])
+    print("each run's own result is in its result.json")
+
+
+def _show_notes(result: dict[str, Any]) -> None:
+    from dbvad.summary import percent
+
+    if result["annotations"] is None:
+        print("no annotations: only whole videos were judged; name them by --annotations FILE")
+    for name, best in (result.get("oracle") or {}).items():
+        if isinstance(best, dict):
+            print(f"oracle, chosen on the test set, no result: {TITLES[name]} {percent(best['value'])} "
+                  f"at epoch {best['epoch']}")
+    if isinstance(result["localization"], str):
+        print(f"mAP@IoU {result['localization']}")
+    if result["dropped"]:
+        print(f"{len(result['dropped'])} test videos without features were left out: see `dbvad pipeline failures`")
+
+
+def _interval(bounds: list[float | None] | None) -> str:
+    from dbvad.summary import percent
+
+    return f"{percent(bounds[0])} to {percent(bounds[1])}" if bounds and bounds[0] is not None else ""

@@ -1,0 +1,242 @@
+"""`dbvad pipeline`: run, status, failures."""
+
+import fnmatch
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.engine.runner import Outcome
+    from pipeline.engine.stage import Source, Stage
+
+STAGES = ("ingest", "decode", "score", "select", "describe", "embed")
+NOTHING = "nothing to do: every shard that can be made is up to date"
+app = typer.Typer(no_args_is_help=True, help="From video files to features and texts, stage by stage: "
+                                             f"{', '.join(STAGES)}.")
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The stages file.")]
+ArtifactsOption = Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+VideoOption = Annotated[list[str] | None, typer.Option("--video", help="Only videos whose id matches this pattern "
+                                                                       "(`fight/*`); may be repeated.")]
+
+
+@app.command()
+def run(
+    stages: Annotated[list[str] | None, typer.Argument(help="Stages to run; default: all.")] = None,
+    config: ConfigOption = Path("stages.yaml"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+    first: Annotated[str | None, typer.Option("--from", help="First stage to run.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last stage to run.")] = None,
+    video: VideoOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many videos that have work.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes a stage, in place of stages.yaml's.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try quarantined videos again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Redo what is up to date too.")] = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="When a stage cannot run at all, go on with what "
+                                                                  "the others can do.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done and why, and stop.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Bring every video up to date. What is done stays done; run again after an interruption to go on."""
+    from rich.console import Console
+
+    from pipeline.engine.runner import Options, carry_out
+    from pipeline.engine.store import Store
+
+    console = Console(stderr=as_json)
+    chosen = _choose(stages, first, last)
+    built, sources = open_dataset(config, artifacts, video, console)
+    for stage in built:
+        if workers is not None and stage.name in chosen:
+            stage.workers = workers
+    options = Options(chosen, retry_failed, force, keep_going)
+    store = Store(artifacts)
+    if dry_run:
+        _print_todo(built, sources, store, options, limit, as_json)
+        return 0
+    with _terminable():
+        outcome = carry_out(built, sources, store, options, console, limit=limit)
+    _print_outcome(outcome, artifacts, console, as_json)
+    if outcome.stage_errors:
+        return 1
+    return 3 if outcome.count("quarantined") or outcome.quarantined_before else 0
+
+
+@app.command()
+def status(
+    config: ConfigOption = Path("stages.yaml"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+    video: VideoOption = None,
+    why: Annotated[str | None, typer.Option("--why", metavar="VIDEO", help="Give the reason for every stage of this "
+                                                                           "video (a pattern: `*` for all).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Where every stage stands, and why what is not done is not."""
+    from rich.console import Console
+
+    from dbvad.cli.output import print_json, print_table
+    from pipeline.engine.plan import State, make_plan
+    from pipeline.engine.store import Store
+
+    built, sources = open_dataset(config, artifacts, [why] if why else video, Console(stderr=True))
+    plan = make_plan(built, sources, Store(artifacts))
+    if why:
+        columns: list[str] = ["video", "stage", "state", "reason"]
+        rows: list[tuple[object, ...]] = [(u.video_id, u.stage, str(u.state), u.reason) for u in plan.values()]
+    else:
+        counts = Counter((unit.stage, unit.state) for unit in plan.values())
+        reasons = {stage.name: Counter(unit.reason for unit in plan.values()
+                                       if unit.stage == stage.name and unit.state is not State.DONE)
+                   for stage in built}
+        columns = ["stage", *(str(state) for state in State), "why not done (videos)"]
+        rows = [(stage.name, *(counts[stage.name, state] for state in State),
+                 "; ".join(f"{reason} ({n})" for reason, n in reasons[stage.name].most_common(3)))
+                for stage in built]
+    (print_json if as_json else print_table)(columns, rows)
+
+
+@app.command()
+def failures(
+    config: ConfigOption = Path("stages.yaml"),
+    artifacts: ArtifactsOption = Path("artifacts"),
+    traceback: Annotated[bool, typer.Option("--traceback", help="Print what the program said, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Quarantined videos: what is wrong with each, and what to do about it."""
+    import pyarrow.parquet as pq
+    from rich.console import Console
+
+    from dbvad.cli.output import print_json, print_table
+    from pipeline.engine.plan import State, make_plan
+    from pipeline.engine.store import Store
+
+    store = Store(artifacts)
+    if config.exists():
+        plan = make_plan(*open_dataset(config, artifacts, None, Console(stderr=True)), store)
+        found = [store.quarantined(unit.stage, unit.video_id) or {} for unit in plan.values()
+                 if unit.state is State.QUARANTINED]
+    else:  # imported features have no stages file, and nothing in quarantine is out of date
+        found = [row for path in store.shards("quarantine") for row in pq.read_table(path).to_pylist()]
+    columns = ["stage", "video_id", "kind", "reason", "remedy", *(["attempts", "traceback"] if as_json else [])]
+    rows = [[row[column] for column in columns] for row in found]
+    if as_json:
+        print_json(columns, rows)
+    elif not rows:
+        print("no video is in quarantine")
+    else:
+        print_table(columns, rows)
+        for row in found if traceback else []:
+            print(f"\n{row['stage']} {row['video_id']}\n{row['traceback'].rstrip()}")
+
+
+def _choose(stages: list[str] | None, first: str | None, last: str | None) -> list[str]:
+    """The stages asked for, in order. Raises a usage error that names the nearest stage."""
+    import difflib
+
+    for name in [*(stages or []), *filter(None, (first, last))]:
+        if name not in STAGES:
+            near = difflib.get_close_matches(name, STAGES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"stages: {', '.join(STAGES)}"
+            raise typer.BadParameter(f"no stage {name!r}: {hint}")
+    if stages and (first or last):
+        raise typer.BadParameter("name stages, or give --from and --to, not both")
+    start = STAGES.index(first) if first else 0
+    end = STAGES.index(last) if last else len(STAGES) - 1
+    if start > end:
+        raise typer.BadParameter(f"--from {first} comes after --to {last}: stages run as {', '.join(STAGES)}")
+    return [name for name in STAGES[start:end + 1] if not stages or name in stages]
+
+
+def open_dataset(config: Path, artifacts: Path, patterns: list[str] | None, console: "object",
+          ) -> tuple[list["Stage"], list["Source"]]:
+    """The stages and the videos of a stages file; hashes what is new, with progress."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pipeline import stages
+    from pipeline.engine.hashing import HashCache
+    from pipeline.stages.dataset import discover, summary
+
+    assert isinstance(console, Console)
+    parsed = stages.read(config)
+    built = stages.build(parsed, artifacts)
+    bar = Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
+                   transient=True, disable=not console.is_terminal)
+    with bar:
+        task = bar.add_task("", total=None)
+        sources = discover(parsed.dataset, HashCache(artifacts / ".video-hashes.json"),
+                           lambda done, total: bar.update(task, completed=done, total=total))
+    console.print(summary(sources), highlight=False)
+    if patterns:
+        kept = [s for s in sources if any(fnmatch.fnmatchcase(s.video_id, pattern) for pattern in patterns)]
+        if not kept:
+            raise typer.BadParameter(f"no video matches {' '.join(patterns)}; ids look like {sources[0].video_id!r}")
+        sources = kept
+    return built, sources
+
+
+def _print_todo(built: list["Stage"], sources: list["Source"], store: "object", options: "object",
+                limit: int | None, as_json: bool) -> None:
+    from dbvad.cli.output import print_json, print_table
+    from pipeline.engine.plan import make_plan
+    from pipeline.engine.runner import Options, limited, todo
+    from pipeline.engine.store import Store
+
+    assert isinstance(store, Store)
+    assert isinstance(options, Options)
+    units, blocked = todo(make_plan(built, sources, store), options)
+    units = limited(units, limit)
+    if as_json:
+        print_json(["stage", "video", "action", "reason"],
+                   [(u.stage, u.video_id, "run", f"{u.state}: {u.reason}") for u in units]
+                   + [(u.stage, u.video_id, "blocked", reason) for u, reason in blocked])
+        return
+    counts = Counter((unit.stage, "run", f"{unit.state}: {unit.reason}") for unit in units)
+    counts.update((unit.stage, "blocked", reason) for unit, reason in blocked)
+    order = [stage.name for stage in built]
+    rows = sorted(((stage, action, n, reason) for (stage, action, reason), n in counts.items()),
+                  key=lambda row: order.index(row[0]))
+    if rows:
+        print_table(["stage", "action", "videos", "why"], rows)
+    else:
+        print(NOTHING)
+
+
+def _print_outcome(outcome: "Outcome", artifacts: Path, console: "object", as_json: bool) -> None:
+    from dbvad.cli.output import print_json, print_table
+
+    stages = [stage for stage in STAGES if any(name == stage for name, _ in outcome.counts)]
+    kinds = ("done", "quarantined", "blocked", "failed")
+    rows = [(stage, *(outcome.counts[stage, kind] for kind in kinds)) for stage in stages]
+    if as_json:
+        print_json(["stage", *kinds], rows)
+        return
+    if any(outcome.count(kind) for kind in ("done", "quarantined", "failed")):
+        print_table(["stage", *kinds], rows)
+    else:
+        print(NOTHING)
+    bad = outcome.count("quarantined") + outcome.quarantined_before
+    if bad:
+        option = "" if artifacts == Path("artifacts") else f" --artifacts {artifacts}"
+        print(f"{bad} in quarantine: `dbvad pipeline failures{option}` says what is wrong with each")
+
+
+class _terminable:
+    """While open, SIGTERM interrupts like Ctrl-C, so that children end and nothing is left behind."""
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGTERM, self._raise)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+
+    @staticmethod
+    def _raise(number: int, frame: FrameType | None) -> None:
+        print("stopping", file=sys.stderr)
+        raise KeyboardInterrupt

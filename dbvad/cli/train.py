@@ -1,0 +1,133 @@
+"""`dbvad train`: from the artifacts to a trained detector in a run folder."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dbvad.config import TrainConfig
+    from dbvad.run import Result
+
+
+def train(
+    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoint, log.")] = Path("runs/default"),
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of training keys.")] = None,
+    preset: Annotated[str | None, typer.Option(help="ucf-crime or xd-violence, :cosine for that schedule; config and "
+                                                    "--set go before it.")] = None,
+    stages: Annotated[Path, typer.Option(help="The stages file: says where a local CLIP lies, for its text tower."
+                                         )] = Path("stages.yaml"),
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key; repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, as configured.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train the detector on the training videos' features, labels and descriptions.
+
+    Ctrl-C leaves a checkpoint; `dbvad train --resume` goes on from it to the same weights.
+    """
+    given = list(settings or []) + [f"{key}={value}" for key, value in (("seed", seed), ("epochs", epochs))
+                                    if value is not None]
+    chosen = _with_local_clip(_config(config, given, out if resume else None, preset), stages)
+    from dbvad.train import Interrupted
+    from dbvad.train import train as run
+
+    try:
+        result = run(chosen, artifacts, out, resume=resume, overwrite=overwrite)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        return
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        from dbvad.runlog import plain
+
+        print(json.dumps(plain(asdict(result)), indent=2, ensure_ascii=False))
+    else:
+        _show(result, artifacts)
+
+
+def _config(path: Path | None, settings: list[str], resumed: Path | None, preset: str | None) -> "TrainConfig":
+    """Defaults, or the resumed run, or the preset, overlaid by the file, then by the settings. Raises ConfigError."""
+    from dbvad.config import TrainConfig
+    from pipeline.engine.config import ConfigError, load, parse
+
+    if path is not None and not path.is_file():
+        raise ConfigError(f"no configuration at {path}: leave out --config for the defaults, or give a YAML file of "
+                          f"keys such as 'epochs: 10'")
+    values: dict[str, Any] = {}
+    if preset:
+        from dbvad import presets
+
+        values = dict(presets.load(preset).training)
+    if resumed:
+        from dbvad.run import run_config
+
+        values = run_config(resumed).model_dump()
+    if path is not None:
+        values |= load(path, TrainConfig).model_dump(exclude_unset=True)
+    return parse(TrainConfig, values | _overrides(settings), "--set")
+
+
+def _with_local_clip(config: "TrainConfig", stages: Path) -> "TrainConfig":
+    """A local CLIP goes by its folder's name in the artifacts; where that folder is, the stages file knows."""
+    if config.text_model is not None or not stages.is_file():
+        return config
+    from pipeline.stages import read
+
+    model = read(stages).score.model
+    return config.model_copy(update={"text_model": model}) if Path(model).is_dir() else config
+
+
+def _overrides(settings: list[str]) -> dict[str, Any]:
+    """"key=value", the value as YAML writes it; "prompts.B1=fighting" sets one entry of a mapping."""
+    import yaml
+
+    from pipeline.engine.config import ConfigError
+
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as --set lr=0.0001")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if isinstance(value, str):
+            value = _number(value)
+        outer, dot, inner = key.partition(".")
+        if dot:
+            found.setdefault(outer, {})[inner] = value
+        else:
+            found[key] = value
+    return found
+
+
+def _number(text: str) -> float | str:
+    """YAML reads 1e-4 as a text, for want of a dot; people do not."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _show(result: "Result", artifacts: Path) -> None:
+    held = f", {result.held_out} held out" if result.held_out else ""
+    print(f"trained on {result.videos} videos ({result.abnormal} abnormal, {result.described} described{held}), "
+          f"{len(result.classes) - 1} classes, {result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s "
+          f"({result.device}, {result.precision})")
+    if result.dropped:
+        print(f"{len(result.dropped)} videos without features were left out: see `dbvad pipeline failures`")
+    if result.held_out:
+        print(f"AUC of held-out videos after epoch {result.best_epoch}: {100 * result.holdout_auc:.2f}")
+    print(f"loss of the last epoch {result.loss:.4f}; model in {result.run}/model.safetensors")
+    print(f"next: dbvad evaluate {result.run} --artifacts {artifacts}")

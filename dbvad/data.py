@@ -1,0 +1,295 @@
+"""Artifacts as training data: which videos there are, their labels, descriptions and features, in balanced batches."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from dbvad.features import Features, open_features
+from pipeline.contracts import embeddings
+from pipeline.engine.store import FOOTER_KEY, Store
+
+NORMAL = "normal"  # class 0, the name that a video without labels goes by
+RUN_PIPELINE = "run `dbvad pipeline run`"
+RUN_SCORE, RUN_EMBED = "run `dbvad pipeline run score`", "run `dbvad pipeline run embed`"
+
+
+class DataError(ValueError):
+    """Artifacts that cannot be trained or evaluated on; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One scored video. `fps` 0 where unknown; `frames`: as decoded; `fingerprint`: of its score shard."""
+
+    video_id: str
+    labels: tuple[str, ...]
+    fps: float
+    frames: int
+    fingerprint: str
+
+    @property
+    def abnormal(self) -> bool:
+        return bool(self.labels)
+
+
+@dataclass(frozen=True)
+class Index:
+    """The scored videos of one split, and how their features were made, which is the same for all of them.
+
+    `identity`: of the model in the fingerprint, `model`: its name in the footer. `dropped`: video_ids in quarantine or
+    without a single snippet.
+    """
+
+    videos: tuple[Video, ...]
+    dropped: tuple[str, ...]
+    crops: int
+    dim: int
+    feature_source: str
+    model: str
+    identity: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of videos, labels and features."""
+        return _hash([(v.video_id, v.labels, v.fingerprint) for v in self.videos])
+
+
+class Batch(NamedTuple):
+    """B crops of B different videos; C classes with normal first; D' the width of description embeddings (0: none)."""
+
+    x: Tensor  # (B, T, D) float32
+    mask: Tensor  # (B, T) bool
+    labels: Tensor  # (B, C) float32, 0 or 1
+    descriptions: Tensor  # (B, D') float32
+    described: Tensor  # (B,) bool
+    video: Tensor  # (B,) int64, index of the video in the training set
+
+    @property
+    def abnormal(self) -> Tensor:
+        """(B,) bool."""
+        return self.labels[:, 0] == 0
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch._make(part.to(device, non_blocking=True) for part in self)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training videos. `fingerprint` names everything that the weights can depend on here."""
+
+    index: Index
+    classes: tuple[str, ...]  # normal first
+    labels: np.ndarray  # (V, C) float32, 0 or 1
+    descriptions: np.ndarray  # (V, D') float32, zero where there is none
+    described: np.ndarray  # (V,) bool
+    features: Features
+    fingerprint: str
+
+    @property
+    def abnormal(self) -> np.ndarray:
+        """(V,) bool."""
+        return self.labels[:, 0] == 0
+
+    def batch(self, videos: np.ndarray, crops: np.ndarray) -> Batch:
+        """Videos (B,) and the crop to show of each (B,)."""
+        x, mask = self.features.gather(videos, crops)
+        labels, texts, described = (torch.from_numpy(part[videos]) for part
+                                    in (self.labels, self.descriptions, self.described))
+        return Batch(x.float(), mask, labels, texts, described, torch.from_numpy(videos))
+
+    def shuffled(self, seed: int) -> "TrainingData":
+        """Each described video gets the description of another one: the ablation that takes their meaning away."""
+        owners = np.random.default_rng([seed, 1]).permutation(np.flatnonzero(self.described))
+        descriptions = self.descriptions.copy()
+        descriptions[owners] = self.descriptions[np.roll(owners, 1)]
+        return replace(self, descriptions=descriptions)
+
+
+def read_index(store: Store, split: str) -> Index:
+    """The videos of a split. Raises DataError for missing or mixed artifacts."""
+    rows = [row for path in store.shards("ingest") for row in _rows(path, ["video_id", "split", "labels", "fps"])]
+    if not rows:
+        raise DataError(f"no artifacts in {store.root}: {RUN_PIPELINE} first, or name another folder by --artifacts")
+    rows = sorted((row for row in rows if row["split"] == split), key=lambda row: row["video_id"])
+    if not rows:
+        raise DataError(f"no {split} video in {store.root}: give videos the split {split!r} in the labels that "
+                        f"stages.yaml names, then {RUN_PIPELINE}")
+    videos, dropped, missing, makings = [], [], [], {}
+    for row in rows:
+        video_id, labels = row["video_id"], tuple(sorted(row["labels"]))
+        found = _footer(store, "score", video_id)
+        if found is None and _quarantined(store, video_id):
+            dropped.append(video_id)
+        elif found is None:
+            missing.append(video_id)
+        elif found.rows == 0:
+            dropped.append(video_id)
+        else:
+            meta = found.meta
+            makings[video_id] = (meta["crops"], meta["dim"], meta["feature_source"], meta["model"])
+            videos.append(Video(video_id, labels, row["fps"], meta["n_frames"], found.fingerprint))
+            identity = found.basis.get("params", {}).get("model", {})
+    if missing:
+        raise DataError(f"{len(missing)} of {len(rows)} {split} videos have no features ({few(missing)}): "
+                        f"{RUN_SCORE}")
+    if not videos:
+        raise DataError(f"none of the {len(rows)} {split} videos has features, all are in quarantine: "
+                        f"see `dbvad pipeline failures`")
+    if len(set(makings.values())) > 1:
+        raise DataError(_mixed(makings))
+    crops, dim, source, model = next(iter(makings.values()))
+    return Index(tuple(videos), tuple(dropped), crops, dim, source, model, identity)
+
+
+def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool,
+                  track: Callable[[Iterable[str], int], Iterable[str]] = lambda ids, total: ids) -> TrainingData:
+    """The training videos with their features; `descriptions`: whether they are needed. Raises DataError, FeatureError.
+
+    Nothing of a test video is read beyond its row in ingest.
+    """
+    index = read_index(store, "train")
+    _check_kinds(index, store)
+    read = _read_descriptions if descriptions else _no_descriptions
+    texts, described, marks = read(store, index.videos)
+    classes = (NORMAL, *sorted({label for video in index.videos for label in video.labels}))
+    labels = np.array([[not v.labels, *(name in v.labels for name in classes[1:])] for v in index.videos], np.float32)
+    features = open_features(store, [(v.video_id, v.fingerprint) for v in index.videos], crops=index.crops,
+                             dim=index.dim, bins=bins, cache=cache, track=track)
+    return TrainingData(index, classes, labels, texts, described, features, _hash([index.fingerprint, marks]))
+
+
+def split_holdout(abnormal: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the videos (V,) to train on and of those held out; the share is taken from each kind."""
+    rng = np.random.default_rng([seed, 2])
+    held = np.zeros(len(abnormal), dtype=bool)
+    for kind in (True, False):
+        members = rng.permutation(np.flatnonzero(abnormal == kind))
+        held[members[:round(share * len(members))]] = True
+    if share and (not held[abnormal].any() or not held[~abnormal].any()):
+        raise DataError(f"a hold-out of {share:g} leaves no abnormal or no normal video in it: raise holdout")
+    if not (~held & abnormal).any() or not (~held & ~abnormal).any():
+        raise DataError(f"a hold-out of {share:g} leaves no abnormal or no normal video to train on: lower holdout")
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def epoch_batches(videos: np.ndarray, abnormal: np.ndarray, *, crops: int, batch: int, seed: int, epoch: int,
+                  ) -> np.ndarray:
+    """What one epoch shows: (steps, 2, B) of video and crop, half abnormal and half normal, by seed and epoch alone.
+
+    videos: (V,) indices to draw from; abnormal: (V,) their kinds. Each of `crops` rounds shows every video of the
+    larger kind once, with another crop each round, but for a remainder smaller than half a batch. No batch holds a
+    video twice: crops of one video share a description, and would be false negatives of each other.
+    """
+    rng = np.random.default_rng([seed, 3, epoch])
+    kinds = videos[abnormal], videos[~abnormal]
+    half = min(batch // 2, *map(len, kinds))
+    steps = max(len(kind) // half for kind in kinds)
+    halves = [np.stack([_passes(kind, half, steps, rng) for _ in range(crops)]) for kind in kinds]
+    drawn = np.concatenate(halves, axis=2).reshape(crops * steps, -1)  # (crops * steps, B)
+    first = rng.integers(crops, size=videos.max() + 1)  # a video's crop in the first round, the next one in each later
+    rounds = np.repeat(np.arange(crops), steps)[:, None]
+    return np.stack([drawn, (first[drawn] + rounds) % crops], axis=1)
+
+
+def _passes(kind: np.ndarray, half: int, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """(steps, half): permutations of the videos of a kind, each cut to whole halves, as many as needed."""
+    whole = len(kind) // half
+    rounds = [rng.permutation(kind)[:whole * half].reshape(whole, half) for _ in range(-(-steps // whole))]
+    return np.concatenate(rounds)[:steps]
+
+
+def few(names: Sequence[str], count: int = 3) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+class _Found(NamedTuple):
+    fingerprint: str
+    basis: dict[str, Any]
+    meta: dict[str, Any]
+    rows: int
+
+
+def _footer(store: Store, stage: str, video_id: str) -> _Found | None:
+    """Footer and number of rows in one read; None as for Store.footer."""
+    try:
+        metadata = pq.read_metadata(store.path(stage, video_id))
+        footer = json.loads(metadata.metadata[FOOTER_KEY])
+        return _Found(footer["fingerprint"], footer["basis"], footer["meta"], metadata.num_rows)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
+    try:
+        return pq.ParquetFile(path).read(columns=columns).to_pylist()
+    except (OSError, ValueError):  # torn or foreign: not there
+        return []
+
+
+def _quarantined(store: Store, video_id: str) -> bool:
+    return any(store.quarantined(stage, video_id) for stage in ("decode", "score"))
+
+
+def _mixed(makings: dict[str, tuple[Any, ...]]) -> str:
+    """Names the rarer way in which features were made."""
+    (usual, _), (odd, count) = Counter(makings.values()).most_common(2)
+    example = next(video_id for video_id, making in makings.items() if making == odd)
+    parts = [f"{name} {theirs!r} instead of {ours!r}" for name, theirs, ours
+             in zip(("crops", "width", "feature source", "model"), odd, usual, strict=True) if theirs != ours]
+    return (f"features of {count} videos were made differently from the others': {example} has {', '.join(parts)}. "
+            f"{RUN_SCORE} to make them alike")
+
+
+def _check_kinds(index: Index, store: Store) -> None:
+    abnormal = sum(video.abnormal for video in index.videos)
+    if abnormal == 0:
+        raise DataError(f"none of the {len(index.videos)} training videos in {store.root} has a label, so there is "
+                        f"nothing to learn: name folders, a CSV or official lists under `labels` in stages.yaml, then "
+                        f"{RUN_PIPELINE}")
+    if abnormal == len(index.videos):
+        raise DataError(f"all {abnormal} training videos in {store.root} are abnormal: add normal videos; the detector "
+                        f"learns from the contrast")
+
+
+def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Embeddings (V, D'), which videos have one (V,), and the fingerprints of their shards ("" for none)."""
+    found: dict[int, np.ndarray] = {}
+    marks = []
+    for place, video in enumerate(videos):
+        footer = _footer(store, "embed", video.video_id)
+        has = footer is not None and footer.rows > 0
+        marks.append(footer.fingerprint if footer is not None and has else "")
+        if has:
+            found[place] = embeddings(store.read("embed", video.video_id, ["embedding"])["embedding"])[0]
+    if not found:
+        raise DataError(f"none of the {len(videos)} training videos has a description: {RUN_PIPELINE}, "
+                        f"or train without them: --set dbm=false")
+    widths = Counter(len(vector) for vector in found.values())
+    if len(widths) > 1:
+        raise DataError(f"descriptions were embedded in {len(widths)} widths ({few(list(map(str, widths)))}): "
+                        f"{RUN_EMBED} to make them alike")
+    bad = [videos[place].video_id for place, vector in found.items() if not np.isfinite(vector).all()]
+    if bad:
+        raise DataError(f"descriptions of {len(bad)} videos hold NaN or infinity ({few(bad)}): "
+                        f"dbvad pipeline run embed --force --video {bad[0]!r}")
+    texts = np.zeros((len(videos), next(iter(widths))), dtype=np.float32)
+    texts[list(found)] = list(found.values())
+    return texts, np.isin(np.arange(len(videos)), list(found)), marks
+
+
+def _no_descriptions(_: Store, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    return np.zeros((len(videos), 0), np.float32), np.zeros(len(videos), bool), []
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Training of the two small models that the demo ships: a CLIP and a Qwen2.5-VL, on stories of the rendered world."""

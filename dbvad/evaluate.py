@@ -1,0 +1,254 @@
+"""Evaluation of a run on the test videos by the project's protocol; the result says how it was come by."""
+
+import importlib.metadata
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dbvad.checkpoint import CheckpointError, Model, load_model
+from dbvad.data import Index, Video, few, read_index
+from dbvad.features import read_features
+from dbvad.groundtruth import Ends, Format, Matched, Segment, frame_truth, match, read_annotations
+from dbvad.localization import ClassScores, localization_map
+from dbvad.metrics import VideoScores, auc, bootstrap, frame_metrics
+from dbvad.runlog import plain
+from dbvad.scoring import Scale, score_classes, snippet_edges
+from pipeline.engine.store import Store, atomic_file
+from pipeline.instruments.hardware import pick_device
+
+TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training
+SCORES = pa.schema([("video_id", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())])
+
+
+class EvaluateError(ValueError):
+    """Run, artifacts and annotations do not fit together; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The choices that a figure depends on. `crop`: averaged if None. `threshold`: for false alarms only."""
+
+    scale: Scale = "bins"
+    crop: int | None = None
+    ends: Ends = "inclusive"
+    threshold: float = 0.5
+    repeats: int = 1000  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One test video: `edges` (T + 1,) in frames, `scores` (T,), `classes` (T, C) or None without a class head."""
+
+    video: Video
+    edges: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray | None
+
+    @property
+    def frame_scores(self) -> np.ndarray:
+        """(frames,)"""
+        return np.repeat(self.scores, np.diff(self.edges))
+
+    @property
+    def video_score(self) -> float:
+        return float(np.sort(self.scores)[::-1][:len(self.scores) // TOP_SHARE + 1].mean())
+
+
+Track = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, format: Format = "auto",
+             protocol: Protocol | None = None, oracle: bool = False, device: str = "auto",
+             track: Track = lambda items, total: items) -> dict[str, Any]:
+    """Score the test videos with the run's model, compare with the annotations, and return the result.
+
+    Writes scores.parquet (video_id, start, end exclusive, score; one row a snippet) into the run folder. Without
+    annotations only whole videos can be judged: `video_auc`. `oracle` adds the best figures over the run's kept epochs,
+    chosen on the test set and therefore no result. Raises EvaluateError, CheckpointError, DataError, FeatureError,
+    AnnotationError.
+    """
+    protocol = protocol or Protocol()
+    try:
+        store, model = Store(artifacts), load_model(run, pick_device(device))
+    except ValueError as error:
+        raise error if isinstance(error, CheckpointError) else EvaluateError(str(error)) from error
+    index = read_index(store, "test")
+    _check_fit(model, index, protocol)
+    truth = _truth(annotations, format, index, protocol.ends) if annotations else None
+    scored = score_videos(model, store, index, protocol, track)
+    save_scores(run / "scores.parquet", scored)
+    result: dict[str, Any] = {
+        "metrics": {"video_auc": _video_auc(scored)}, "intervals": {}, "localization": None,
+        "videos": len(scored), "abnormal_videos": sum(s.video.abnormal for s in scored),
+        "frames": int(sum(s.edges[-1] for s in scored)), "dropped": index.dropped,
+        "protocol": asdict(protocol) | {"selection": model.config.select},
+        "annotations": None, "provenance": _provenance(run, model, index)}
+    if truth is not None and annotations is not None:
+        videos = _with_truth(scored, truth)
+        result["metrics"] |= frame_metrics(videos, threshold=protocol.threshold)
+        result["intervals"] = bootstrap(videos, repeats=protocol.repeats)
+        result["localization"] = _localization(scored, truth, model)
+        result["abnormal_frames"] = int(sum(video.truth.sum() for video in videos))
+        result["annotations"] = {"file": annotations.name, "path": str(annotations), "format": format,
+                                 "ends": protocol.ends, "unknown_names": truth.unknown_names,
+                                 "clipped": truth.clipped, "unannotated": len(truth.unannotated)}
+        if oracle:
+            result["oracle"] = _oracle(run, store, index, truth, protocol, device)
+    return plain(result)
+
+
+def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
+                 track: Track = lambda items, total: items) -> list[Scored]:
+    """Scores of every video of an index. Raises FeatureError, EvaluateError."""
+    found = []
+    for video in track(index.videos, len(index.videos)):
+        features, starts = read_features(store, video.video_id, index.crops)
+        try:
+            edges = snippet_edges(starts, video.frames)
+        except ValueError as error:
+            raise EvaluateError(f"{video.video_id}: {error}: its features are not of this video, make them again: "
+                                f"dbvad pipeline run score --video {video.video_id!r} --force") from None
+        columns = score_classes(model.detector, model.head, features, scale=protocol.scale, crop=protocol.crop)
+        classes = None if model.head is None else _class_scores(columns)
+        found.append(Scored(video, edges, columns[:, 0], classes))
+    return found
+
+
+def save_scores(path: Path, scored: Iterable[Scored]) -> None:
+    """One row a snippet: video_id, start, end (exclusive), score."""
+    tables = [pa.table([pa.array([s.video.video_id] * len(s.scores)), s.edges[:-1], s.edges[1:],
+                        s.scores.astype(np.float32)], schema=SCORES) for s in scored]
+    with atomic_file(path) as temporary:
+        pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+
+
+def save_result(path: Path, result: Mapping[str, Any]) -> None:
+    """The result as JSON."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _class_scores(columns: np.ndarray) -> np.ndarray:
+    """(T, 1 + C) confidence and class shares -> (T, C) that sum to 1: normal has 1 - s, s is divided by the shares."""
+    confidence, shares = columns[:, :1], columns[:, 2:]
+    total = shares.sum(axis=1, keepdims=True)
+    return np.concatenate([1 - confidence, confidence * shares / np.where(total == 0, 1, total)], axis=1)
+
+
+def _check_fit(model: Model, index: Index, protocol: Protocol) -> None:
+    facts = model.facts
+    if facts.width != index.dim or facts.feature_source != index.feature_source or (
+            facts.feature_identity != index.identity if facts.feature_identity else facts.feature_model != index.model):
+        raise EvaluateError(
+            f"the model was trained on {facts.width}-d features of {facts.feature_model} ({facts.feature_source}), the "
+            f"test videos have {index.dim}-d features of {index.model} ({index.feature_source}): score them alike, or "
+            f"train on these")
+    if protocol.crop is not None and not 0 <= protocol.crop < index.crops:
+        raise EvaluateError(f"crop {protocol.crop} is asked for, the features have crops 0 to {index.crops - 1}")
+
+
+def _truth(annotations: Path, format: Format, index: Index, ends: Ends) -> Matched:
+    videos = {video.video_id: (video.frames, video.fps) for video in index.videos}
+    truth = match(read_annotations(annotations, format), videos, ends=ends)
+    if len(truth.unannotated) == len(videos):
+        raise EvaluateError(f"{annotations} names none of the {len(videos)} test videos ({few(list(videos))}); it has "
+                            f"{few(truth.unknown_names)}")
+    abnormal = {video.video_id for video in index.videos if video.abnormal}
+    lacking = sorted(abnormal & set(truth.unannotated))
+    if lacking:
+        raise EvaluateError(f"{annotations} does not name {len(lacking)} abnormal test videos ({few(lacking)}): their "
+                            f"frames would count as normal. Add a row for each (without times if nothing happens)")
+    odd = sorted(video_id for video_id, segments in truth.segments.items() if segments and video_id not in abnormal)
+    if odd:
+        raise EvaluateError(f"{annotations} has events in {len(odd)} videos that are labelled normal ({few(odd)}): "
+                            f"correct the labels or the annotations")
+    return truth
+
+
+def _with_truth(scored: Iterable[Scored], truth: Matched) -> list[VideoScores]:
+    return [VideoScores(s.video.video_id, s.video.abnormal, s.frame_scores,
+                        frame_truth(truth.segments.get(s.video.video_id, ()), s.video.frames)) for s in scored]
+
+
+def _video_auc(scored: list[Scored]) -> float:
+    return auc(np.array([s.video.abnormal for s in scored]), np.array([s.video_score for s in scored]))
+
+
+def _localization(scored: list[Scored], truth: Matched, model: Model) -> dict[str, Any] | str:
+    """mAP@IoU, or why there is none."""
+    if model.head is None:
+        return "not available: the model was trained without descriptions (dbm), so it tells no classes apart"
+    names = {_letters(name): column for column, name in enumerate(model.facts.classes)}
+    strange = sorted({label for s in scored for segment in truth.segments.get(s.video.video_id, ())
+                      for label in _labels(segment, s.video) if _letters(label) not in names})
+    if strange:
+        return f"not available: the model was not trained on {few(strange)}, it knows {few(model.facts.classes, 20)}"
+    videos = []
+    for s in scored:
+        assert s.classes is not None
+        segments = [(segment.start, segment.end, names[_letters(label)])
+                    for segment in truth.segments.get(s.video.video_id, ())
+                    for label in _labels(segment, s.video)]
+        videos.append(ClassScores(s.classes, s.edges, segments))
+    found = localization_map(videos, len(names))
+    return {"ious": found.ious, "map": found.mean, "map_compat": found.compat,
+            "average": float(np.mean(found.mean)), "average_compat": float(np.mean(found.compat)),
+            "classes": dict(zip(model.facts.classes, found.classes, strict=True))}
+
+
+def _labels(segment: Segment, video: Video) -> tuple[str, ...]:
+    """The class of an event; XD-Violence does not say which of its video's labels it is, so it counts for each."""
+    return (segment.label,) if segment.label else video.labels
+
+
+def _oracle(run: Path, store: Store, index: Index, truth: Matched, protocol: Protocol, device: str) -> dict[str, Any]:
+    paths = sorted((run / "epochs").glob("epoch-*.safetensors"))
+    if not paths:
+        raise EvaluateError(f"{run} kept no epochs to choose an oracle from: train with --set keep_epochs=true")
+    figures = {}
+    for path in paths:
+        model = load_model(path, pick_device(device))
+        figures[model.facts.epoch] = frame_metrics(_with_truth(score_videos(model, store, index, protocol), truth))
+    result: dict[str, Any] = {"note": "chosen on the test set: an upper bound, not a result"}
+    for name in ("auc", "ap"):
+        value, epoch = max((figure[name], epoch) for epoch, figure in figures.items())
+        result[name] = {"epoch": epoch, "value": value}
+    return result
+
+
+def _provenance(run: Path, model: Model, index: Index) -> dict[str, Any]:
+    facts = model.facts
+    return {
+        "run": str(run), "epoch": facts.epoch, "seed": model.config.seed, "classes": facts.classes,
+        "training_data": facts.data, "test_data": index.fingerprint, "feature_source": index.feature_source,
+        "feature_model": index.model, "feature_identity": index.identity, "crops": index.crops,
+        "config": model.config.model_dump(mode="json"), "commit": _commit(),
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name
+                                                             in ("dbvad", "torch", "numpy", "pyarrow")}}
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, with "+" if it was changed since; None outside a checkout."""
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", "-C", str(Path(__file__).parent), *command], capture_output=True, text=True,
+                              timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

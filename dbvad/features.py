@@ -1,0 +1,116 @@
+"""Features of many videos in one memory-mapped file, so that a batch is one gather and no loop over videos.
+
+A video of more than `bins` snippets is averaged into `bins` when the file is made (chosen, as VadCLIP does each time it
+reads one). The file is a cache under artifacts/cache, named by what it was made from; deleting it costs time only.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.engine.store import Store, atomic_file
+
+VERSION = 1  # raised when the layout or the averaging changes
+
+
+class FeatureError(ValueError):
+    """Features that cannot be trained on; the message names the video and the remedy."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """`rows` (R, D) float16, a video's crops one after another; `offsets`, `lengths` (V,): first row, rows a crop."""
+
+    rows: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    crops: int
+
+    def gather(self, videos: np.ndarray, crops: np.ndarray) -> tuple[Tensor, Tensor]:
+        """One crop of each of B videos: features (B, T, D) float16, zeros in padded places, and mask (B, T)."""
+        lengths = torch.from_numpy(self.lengths[videos]).unsqueeze(1)
+        starts = torch.from_numpy(self.offsets[videos] + crops * self.lengths[videos]).unsqueeze(1)
+        place = torch.arange(int(lengths.max())).unsqueeze(0)
+        mask = place < lengths
+        index = (starts + place).where(mask, 0)
+        x = torch.from_numpy(self.rows).index_select(0, index.reshape(-1)).reshape(*index.shape, -1)
+        return x.masked_fill_(~mask.unsqueeze(-1), 0), mask
+
+
+def read_features(store: Store, video_id: str, crops: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features (T, crops, D) float16 of one video, and the first frame of each snippet (T,). Raises FeatureError."""
+    table = store.read("score", video_id, ["frame_idx", "crop", "embedding"])
+    column = table["embedding"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    frames, crop = table["frame_idx"].to_numpy(), table["crop"].to_numpy()
+    remedy = f"make them again: dbvad pipeline run score --video {video_id!r} --force"
+    if len(frames) % crops or not np.array_equal(crop, np.tile(np.arange(crops), len(frames) // crops)):
+        raise FeatureError(f"{video_id}: its score shard does not hold {crops} crops a snippet: {remedy}")
+    features = flat.reshape(-1, crops, column.type.list_size)
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+    if bad.size:
+        raise FeatureError(f"{video_id}: its features hold NaN or infinity, first at frame {frames[bad[0] * crops]}: "
+                           f"{remedy}")
+    return features, frames[::crops]
+
+
+def bin_edges(length: int, bins: int) -> np.ndarray:
+    """First snippet of each bin, and the end of the last: (min(length, bins) + 1,). Bins differ by at most one."""
+    count = min(length, bins)
+    return np.arange(count + 1) * length // count
+
+
+def bin_means(features: np.ndarray, bins: int) -> np.ndarray:
+    """(T, ...) -> (min(T, bins), ...): as it is, or averaged in float32 over bins of neighbouring snippets."""
+    if len(features) <= bins:
+        return features
+    edges = bin_edges(len(features), bins)
+    sums = np.add.reduceat(features, edges[:-1], axis=0, dtype=np.float32)
+    return sums / np.diff(edges).reshape(-1, *[1] * (features.ndim - 1))
+
+
+def open_features(store: Store, videos: Sequence[tuple[str, str]], *, crops: int, dim: int, bins: int, cache: Path,
+                  track: Callable[[Iterable[str], int], Iterable[str]] = lambda ids, total: ids) -> Features:
+    """The features of `videos`, (video_id, fingerprint of its score shard), from the cache or made now.
+
+    `track` wraps the loop that reads the shards, for progress. Raises FeatureError.
+    """
+    what = json.dumps([VERSION, crops, dim, bins, *map(list, videos)], ensure_ascii=False)
+    key = hashlib.sha256(what.encode()).hexdigest()[:24]
+    data, record = cache / f"features-{key}.f16", cache / f"features-{key}.json"
+    if not record.exists():
+        _write(store, [video_id for video_id, _ in videos], crops, dim, bins, data, record, track)
+    lengths = np.array(json.loads(record.read_text())["lengths"], dtype=np.int64)
+    # "c" (copy on write) because torch wants a writable array; nothing is ever written.
+    rows = np.memmap(data, dtype=np.float16, mode="c", shape=(int(lengths.sum()) * crops, dim))
+    return Features(rows, np.cumsum(lengths * crops) - lengths * crops, lengths, crops)
+
+
+def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, data: Path, record: Path,
+           track: Callable[[Iterable[str], int], Iterable[str]]) -> None:
+    """The rows first and the record last: where there is a record the rows are whole."""
+    lengths = []
+    with atomic_file(data) as temporary, open(temporary, "wb") as file:
+        for video_id in track(ids, len(ids)):
+            features, _ = read_features(store, video_id, crops)
+            if features.shape[2] != dim:
+                raise FeatureError(f"{video_id}: its features have width {features.shape[2]}, those of other videos "
+                                   f"{dim}: one model must make them all, run `dbvad pipeline run score`")
+            for crop in range(crops):
+                rows = bin_means(features[:, crop], bins)
+                file.write(np.ascontiguousarray(rows, dtype=np.float16).tobytes())
+            lengths.append(len(rows))
+    with atomic_file(record) as temporary:
+        temporary.write_text(json.dumps({"lengths": lengths}))
+
+
+def writable_cache(artifacts: Path, run: Path) -> Path:
+    """artifacts/cache, shared by all runs, or a folder in the run where the artifacts cannot be written to."""
+    return artifacts / "cache" if os.access(artifacts, os.W_OK) else run / "cache"

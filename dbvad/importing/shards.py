@@ -1,0 +1,44 @@
+"""Publishing what is imported: fingerprints, and what becomes of a video that cannot be used."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from dbvad.importing import BadInput
+from pipeline.contracts import Contract
+from pipeline.engine.store import Store
+
+VERSION = 1  # raised when the same input would give other rows
+
+
+def make_basis(contract: Contract, *, params: dict[str, Any], facts: dict[str, Any], upstream: dict[str, str],
+               ) -> dict[str, Any]:
+    """What an imported shard depends on, in the form that the pipeline's stages use."""
+    return {"stage": contract.artifact, "version": f"import-{VERSION}", "contract": contract.version,
+            "params": params, "facts": facts, "upstream": upstream}
+
+
+def fingerprint(basis: dict[str, Any]) -> str:
+    """SHA-256 of the basis as JSON with one spelling, as 32 hex digits."""
+    text = json.dumps(basis, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def publish(store: Store, contract: Contract, video_id: str, rows: pa.Table | Iterable[pa.Table],
+            basis: dict[str, Any], meta: dict[str, Any] | None = None) -> bool:
+    """Publish a shard unless it is there already; returns whether it had to be made."""
+    mark = fingerprint(basis)
+    if store.is_current(contract.artifact, video_id, mark):
+        return False
+    store.publish(contract, video_id, rows, fingerprint=mark, basis=basis, meta=meta)
+    return True
+
+
+def put_aside(store: Store, stage: str, video_id: str, problem: BadInput, basis: dict[str, Any]) -> None:
+    """Quarantine a video, and take away what an earlier import made of it: it is not what its files hold now."""
+    store.path(stage, video_id).unlink(missing_ok=True)
+    store.quarantine(stage, video_id, fingerprint=fingerprint(basis), kind=problem.kind, reason=problem.reason,
+                     remedy=problem.remedy)

@@ -1,0 +1,69 @@
+"""Where the texts of the classes come from: the CLIP that made the features, or a table of vectors."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dbvad.config import TrainConfig
+from dbvad.data import NORMAL, DataError, Index, TrainingData, few
+from dbvad.model.sfp import LabelTable, PromptedLabels
+
+
+def label_texts(config: TrainConfig, data: TrainingData, device: torch.device) -> PromptedLabels | LabelTable:
+    """The module behind SFP's t_y. Raises DataError."""
+    made_by_clip = data.index.feature_source == "open_clip"
+    if config.labels == "prompt" or (config.labels == "auto" and made_by_clip and not config.label_embeddings):
+        return _prompted(config, data, device)
+    if config.label_embeddings:
+        return LabelTable(_read_table(config.label_embeddings, data.classes))
+    return LabelTable(torch.zeros(len(data.classes), data.descriptions.shape[1]))
+
+
+def words(label: str, prompts: dict[str, str]) -> str:
+    """A label in words: as `prompts` says, or spelt out, "RoadAccidents" and "road_accidents" as "road accidents"."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", label)
+    return prompts.get(label) or " ".join(re.split(r"[\s_-]+", spaced)).strip().lower()
+
+
+def _prompted(config: TrainConfig, data: TrainingData, device: torch.device) -> PromptedLabels:
+    from pipeline.instruments import clip
+
+    model, pretrained = _text_model(config, data.index)
+    try:
+        tower = clip.load(model, pretrained, device="cpu").text_tower()
+        prompts = PromptedLabels(tower, [words(label, config.prompts) for label in data.classes], config.context)
+    except (clip.ClipError, ValueError) as error:
+        raise DataError(f"the text tower of {model} cannot be used: {error}. Name the CLIP, or its folder, by "
+                        f"--set text_model=NAME, or do without: --set labels=table") from error
+    tower.to(device)  # the module does not own it, so it does not move along
+    return prompts
+
+
+def _text_model(config: TrainConfig, index: Index) -> tuple[str, str | None]:
+    """Name and tag as asked for, else as the features were made: a local folder has only the path in the footer."""
+    if config.text_model:
+        return config.text_model, config.text_pretrained
+    if name := index.identity.get("name"):
+        return name, index.identity.get("revision") or config.text_pretrained
+    return index.model, config.text_pretrained
+
+
+def _read_table(path: Path, classes: tuple[str, ...]) -> torch.Tensor:
+    """The classes' rows of an .npz with `labels` (N,) and `embeddings` (N, D'); names compared by their letters."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            rows = {_letters(name): row for name, row in zip(file["labels"].tolist(), file["embeddings"], strict=True)}
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"label_embeddings: {path} cannot be used ({error}): needed is an .npz with `labels` and "
+                        f"`embeddings`") from error
+    missing = [name for name in classes if _letters(name) not in rows]
+    if missing:
+        raise DataError(f"label_embeddings: {path} has no row for {few(missing)} (it has {few(list(rows), 20)}); "
+                        f"the normal class is called {NORMAL!r}")
+    return torch.tensor(np.stack([rows[_letters(name)] for name in classes]), dtype=torch.float32)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,0 +1,64 @@
+"""The detector, all there is at test time: features -> TMM -> classifier -> one score a snippet (stated)."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dbvad.model.layers import FeedForward
+from dbvad.model.tmm import TMM, Kind
+
+
+class Detected(NamedTuple):
+    """`logits` a_t (B, T), whose sigmoid is the abnormal confidence, and `features` h_t (B, T, D) behind them."""
+
+    logits: Tensor
+    features: Tensor
+
+
+class Detector(nn.Module):
+    """CLIP features (B, T, D) with a mask (B, T) -> logits and features. Values in padded places mean nothing."""
+
+    def __init__(self, width: int, *, tmm: Kind = "full", length: int = 256, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.width, self.length = width, length
+        self.tmm = TMM(width, kind=tmm, length=length, dropout=dropout)
+        self.classifier = Classifier(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Detected:
+        features = self.tmm(x.masked_fill(~mask.unsqueeze(-1), 0), mask)  # 0 times NaN would still be NaN
+        return Detected(self.classifier(features), features)
+
+
+class Classifier(nn.Module):
+    """a_t = w . (h_t + FFN(h_t)) + b: (B, T, D) -> (B, T)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ffn = FeedForward(width)
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.linear(h + self.ffn(h)).squeeze(-1)
+
+
+class ClassHead(nn.Module):
+    """Which class a snippet resembles (chosen here; the paper's detector only says abnormal or not).
+
+    DBM brings videos and descriptions into one space. A class is there as the mean of its training descriptions, so its
+    share of a snippet is the softmax over cos(z_v, prototype) / tau, with no text at test time: (..., D) -> (..., C).
+    """
+
+    prototypes: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.video_ffn = FeedForward(width)
+        self.register_buffer("prototypes", torch.zeros(classes, width))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        z = F.normalize((features + self.video_ffn(features)).float(), dim=-1)
+        return (self.scale * z @ self.prototypes.T).softmax(dim=-1)

@@ -1,0 +1,73 @@
+"""The network while it is trained: the detector, with SFP and DBM on top."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dbvad.config import TrainConfig
+from dbvad.data import Batch
+from dbvad.distributed import Group
+from dbvad.losses import contrastive_loss, mil_loss
+from dbvad.model.dbm import DBM
+from dbvad.model.detector import ClassHead, Detector
+from dbvad.model.sfp import SFP, LabelTable, PromptedLabels, aggregate
+
+
+class Losses(NamedTuple):
+    """`total` = mean of `bce` (B,) + lambda * `db`."""
+
+    total: Tensor
+    bce: Tensor
+    db: Tensor
+
+
+class TrainingNetwork(nn.Module):
+    """Batch -> losses.
+
+    `label_texts`: module that gives the classes' texts (C, D'), run only in steps that use them. `text_width`: of the
+    descriptions, 0 for none. With lambda = 0 DBM and SFP are not built: they would have no gradient. `group`: the
+    processes that share a batch; the contrast of L_db spans all of it.
+    """
+
+    def __init__(self, config: TrainConfig, width: int, text_width: int,
+                 label_texts: PromptedLabels | LabelTable | None, group: Group | None = None) -> None:
+        super().__init__()
+        self.config, self.group = config, group or Group()
+        self.detector = Detector(width, tmm=config.tmm, length=config.bins, dropout=config.dropout)
+        self.dbm = DBM(width, text_width, config.tau) if text_width else None
+        self.label_texts = label_texts
+        self.sfp = None if label_texts is None or config.sfp == "off" else SFP(width, label_texts.width, config.sfp)
+
+    def forward(self, batch: Batch) -> Losses:
+        logits, features = self.detector(batch.x, batch.mask)
+        bce = mil_loss(logits, batch.mask, batch.abnormal)
+        db = self.description_loss(logits, features, batch)
+        return Losses(bce.mean() + self.config.lambda_db * db, bce, db)
+
+    def description_loss(self, logits: Tensor, features: Tensor, batch: Batch) -> Tensor:
+        """L_db; 0 without DBM."""
+        if self.dbm is None:
+            return logits.new_zeros(())
+        u = aggregate(features, logits, batch.mask, self.config.pool)
+        if self.sfp is not None and self.label_texts is not None:
+            texts = self.label_texts()
+            u = self.sfp(u, texts.detach() if self.config.detach_labels else texts, batch.labels)
+        gather = self.group.gather
+        return contrastive_loss(gather(self.dbm.video(u)), gather(self.dbm.text(batch.descriptions)), self.dbm.scale,
+                                gather(batch.video), gather(batch.described.long()).bool())
+
+    @torch.no_grad()
+    def class_head(self, descriptions: Tensor, labels: Tensor) -> ClassHead | None:
+        """Class prototypes from training descriptions (N, D') and their labels (N, C); None without DBM.
+
+        A class that no description belongs to keeps a zero prototype.
+        """
+        if self.dbm is None:
+            return None
+        with torch.random.fork_rng(devices=[]):  # looking at a model must not change how it goes on
+            head = ClassHead(self.detector.width, labels.shape[1]).to(descriptions.device)
+        head.video_ffn.load_state_dict(self.dbm.video_ffn.state_dict())
+        head.prototypes.copy_(nn.functional.normalize(labels.T @ self.dbm.text(descriptions), dim=-1))
+        head.scale.copy_(self.dbm.scale)
+        return head

@@ -1,0 +1,1 @@
+"""`dbvad report`: one HTML page that shows a run, its data and its videos; opens offline, in any browser."""

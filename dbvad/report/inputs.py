@@ -1,0 +1,200 @@
+"""What a report is made from: the videos, and where there are any, a run's result and scores, and the truth."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dbvad.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
+from pipeline.engine.store import Store
+
+RESULT, SCORES, LADDER = "result.json", "scores.parquet", "ladder.json"
+
+
+class ReportError(ValueError):
+    """There is nothing to report on; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video as ingest saw it. `labels`: none for a normal video, None where unknown; numbers: 0 where unknown."""
+
+    video_id: str
+    split: str
+    labels: tuple[str, ...] | None = None
+    fps: float = 0.0
+    duration_s: float = 0.0
+    n_frames: int = 0
+    width: int = 0
+    height: int = 0
+    codec: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one video: `edges` (T + 1,) in frames, `values` (T,); a score holds from its edge to the next."""
+
+    edges: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything but the shards, which are read one video at a time.
+
+    `truth`: segments by video_id, empty for a video known to be normal, no entry where nothing is known. `missing`:
+    part of the report -> one sentence on why it is left out and what to run.
+    """
+
+    store: Store
+    run: Path | None
+    videos: tuple[Video, ...]
+    scores: Mapping[str, Scores]
+    result: Mapping[str, Any] | None
+    ladder: Any
+    truth: Mapping[str, tuple[Segment, ...]]
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def read_inputs(store: Store, run: Path | None, annotations: Path | None, format: Format, ladder: Path | None,
+                ) -> Inputs:
+    """Read what there is. Raises ReportError, and AnnotationError for a file that the user named."""
+    if run is not None and not run.is_dir():
+        raise ReportError(f"no run folder at {run}: make one with `dbvad train --out {run}`")
+    missing: dict[str, str] = {}
+    result = _read_result(run, missing)
+    scores = _read_scores(run, missing)
+    videos = _read_videos(store, scores)
+    if not videos:
+        raise ReportError(f"nothing to report on: no videos in {store.root} and no scores of a run. Run "
+                          f"`dbvad pipeline run` first, or name another folder by --artifacts")
+    truth = _read_truth(videos, scores, result, annotations, format, missing)
+    return Inputs(store, run, videos, scores, result, _read_ladder(run, ladder, missing), truth, missing)
+
+
+def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
+    """Rows of a shard; none if it is not there, torn or foreign."""
+    try:
+        return pq.ParquetFile(path).read(columns=columns).to_pylist()
+    except (OSError, ValueError):
+        return []
+
+
+def _read_videos(store: Store, scores: Mapping[str, Scores]) -> tuple[Video, ...]:
+    columns = ["video_id", "split", "labels", "fps", "duration_s", "n_frames", "width", "height", "codec"]
+    rows = [row for path in store.shards("ingest") for row in read_rows(path, columns)]
+    found = {row["video_id"]: Video(**row | {"labels": tuple(sorted(row["labels"]))}) for row in rows}
+    unknown = {video_id: Video(video_id, "test") for video_id in scores if video_id not in found}
+    return tuple(sorted([*found.values(), *unknown.values()], key=lambda video: video.video_id))
+
+
+def _read_result(run: Path | None, missing: dict[str, str]) -> Mapping[str, Any] | None:
+    if run is None:
+        missing["result"] = ("No run was named, so this page shows the data only. `dbvad train --out RUN`, "
+                             "`dbvad evaluate RUN --annotations FILE`, then `dbvad report RUN` add the results.")
+        return None
+    path = run / RESULT
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+            raise ValueError("it holds no metrics")
+        return result
+    except FileNotFoundError:
+        missing["result"] = (f"This run has not been evaluated: `dbvad evaluate {run} --annotations FILE` writes "
+                             f"{RESULT} and {SCORES}.")
+    except (OSError, ValueError) as error:
+        missing["result"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
+    return None
+
+
+def _read_scores(run: Path | None, missing: dict[str, str]) -> dict[str, Scores]:
+    if run is None:
+        missing["scores"] = missing["result"]
+        return {}
+    path = run / SCORES
+    try:
+        table = pq.read_table(path, columns=["video_id", "start", "end", "score"])
+        found = _split(table)
+    except FileNotFoundError:
+        missing["scores"] = f"This run has no scores: `dbvad evaluate {run}` writes {SCORES}."
+        return {}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        missing["scores"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
+        return {}
+    if not found:
+        missing["scores"] = f"{path} holds no scores: are there test videos? See `dbvad pipeline status`."
+    return found
+
+
+def _split(table: pa.Table) -> dict[str, Scores]:
+    """Rows of one video stand together, in the order of time."""
+    ids = table["video_id"].combine_chunks().dictionary_encode()
+    codes, names = ids.indices.to_numpy(), ids.dictionary.to_pylist()
+    start, end, score = (table[name].to_numpy() for name in ("start", "end", "score"))
+    begins = np.flatnonzero(np.diff(codes, prepend=-1))
+    if len(begins) != len(names):
+        raise ValueError("rows of one video do not stand together")
+    found = {}
+    for first, last in zip(begins, [*begins[1:], len(codes)], strict=True):
+        edges = np.append(start[first:last], end[last - 1])
+        if (np.diff(edges) <= 0).any() or (end[first:last] != edges[1:]).any():
+            raise ValueError(f"the snippets of {names[codes[first]]} do not follow one another")
+        if not np.isfinite(score[first:last]).all():
+            raise ValueError(f"a score of {names[codes[first]]} is not finite")
+        found[names[codes[first]]] = Scores(edges, score[first:last])
+    return found
+
+
+def _read_ladder(run: Path | None, ladder: Path | None, missing: dict[str, str]) -> Any:
+    path = ladder or (run / LADDER if run else None)
+    try:
+        if path is not None:
+            return json.loads(path.read_text(encoding="utf-8"))
+        missing["ladder"] = "No ablation was run, so there is no ladder to show."
+    except FileNotFoundError:
+        missing["ladder"] = (f"There is no file {path}." if ladder else
+                             f"No ablation was run: its result is shown here if it is named by `--ladder FILE` or lies "
+                             f"in {path}.")
+    except (OSError, ValueError) as error:
+        missing["ladder"] = f"{path} cannot be read ({error})."
+    return None
+
+
+def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result: Mapping[str, Any] | None,
+                given: Path | None, format: Format, missing: dict[str, str]) -> dict[str, tuple[Segment, ...]]:
+    recorded = (result or {}).get("annotations") or {}
+    path = given or (Path(recorded["path"]) if recorded.get("path") else None)
+    if path is None:
+        missing["truth"] = ("No annotations are known, so no true events are shaded and no video can be judged: name "
+                            "the file by `--annotations FILE`, here or at `dbvad evaluate`.")
+        return {}
+    try:
+        annotations = read_annotations(path, format if given else recorded.get("format", "auto"))
+        return _matched(annotations, videos, scores, recorded.get("ends", "inclusive"), missing)
+    except AnnotationError as error:
+        if given:
+            raise
+        missing["truth"] = (f"The annotations of this run cannot be used ({error}): name the file by "
+                            f"`--annotations FILE`.")
+    return {}
+
+
+def _matched(annotations: Annotations, videos: tuple[Video, ...], scores: Mapping[str, Scores], ends: Any,
+             missing: dict[str, str]) -> dict[str, tuple[Segment, ...]]:
+    """Truth of the test videos, as evaluation has it, and of training videos where the file names them too."""
+    frames = {video.video_id: int(scores[video.video_id].edges[-1]) if video.video_id in scores else video.n_frames
+              for video in videos}
+    sizes = {video.video_id: (frames[video.video_id] or 2**62, video.fps) for video in videos}
+    tested = {video.video_id for video in videos if video.split == "test"}
+    truth = dict(match(annotations, {key: size for key, size in sizes.items() if key in tested}, ends=ends).segments)
+    try:
+        rest = {key: size for key, size in sizes.items() if key not in tested}
+        truth |= match(annotations, rest, ends=ends).segments
+    except AnnotationError as error:
+        missing["train_truth"] = f"No true events are shown in training videos: {error}."
+    return {video.video_id: () for video in videos if video.labels == ()} | truth

@@ -1,0 +1,86 @@
+"""The shards of one video, read once; what is missing or torn is left empty and can say so."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dbvad.report.inputs import Video, read_rows
+from pipeline.contracts import STAGES
+from pipeline.engine.store import Footer, Store
+
+KEY_COLUMNS = ["rank", "frame_idx", "score", "strategy"]
+TEXT_COLUMNS = ["text", "model", "revision", "prompt_id", "finish_reason", "flags"]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """`frame_idx`, `pts_s` (F,): the decoded frames. `first_frame`, `relevance`, `novelty` (T,): the snippets, crop 0.
+    `keys`: key frames by rank; `described`: the description; `footers` by stage."""
+
+    footers: Mapping[str, Footer]
+    frame_idx: np.ndarray
+    pts_s: np.ndarray
+    first_frame: np.ndarray
+    relevance: np.ndarray
+    novelty: np.ndarray
+    keys: tuple[Mapping[str, Any], ...]
+    described: Mapping[str, Any] | None
+
+    @property
+    def imported(self) -> bool:
+        """Whether the features came from elsewhere: then there need be no frames, key frames or descriptions."""
+        footer = self.footers.get("score")
+        return footer is not None and footer.meta.get("feature_source", "open_clip") != "open_clip"
+
+    @property
+    def frames(self) -> int:
+        """Frames in the video as decoded or as its features count them; 0 where neither knows."""
+        facts = [self.footers[stage].meta for stage in ("decode", "score") if stage in self.footers]
+        return next((int(count) for meta in facts for key in ("decoded_frames", "n_frames")
+                     if (count := meta.get(key))), 0)
+
+    def lacking(self, video: Video, *, pictures: bool, scored: bool) -> Iterator[str]:
+        """A sentence for each part that is not there, and what to run."""
+        only = f"--video {video.video_id!r}"
+        if not pictures and self.imported:
+            yield "Its features were imported, so there are no frames to show."
+        elif not pictures and "decode" not in self.footers:
+            yield f"No frames of this video: `dbvad pipeline run decode {only}`."
+        elif not pictures:
+            yield ("The stored frames of this video cannot be read: `dbvad artifacts verify` tells which file is "
+                   "broken.")
+        if video.split != "train":
+            if not scored:
+                yield "No scores of this video: `dbvad evaluate RUN`, once it has features."
+            return
+        if not len(self.first_frame):
+            yield f"No features of this video: `dbvad pipeline run score {only}`."
+        if not self.keys and not self.imported:
+            yield f"No key frames of this video: `dbvad pipeline run select {only}`."
+        if not self.described and not self.imported:
+            yield f"No description of this video: `dbvad pipeline run describe {only}`."
+
+
+def read_shards(store: Store, video_id: str) -> Shards:
+    """Everything but the pictures; never raises for a shard that is missing or broken."""
+    footers = {stage: footer for stage in STAGES if (footer := store.footer(stage, video_id))}
+    frame_idx, pts_s = _columns(store, "decode", video_id, ["frame_idx", "pts_s"])
+    first_frame, crop, relevance, novelty = _columns(store, "score", video_id,
+                                                     ["frame_idx", "crop", "relevance", "novelty"])
+    centre = crop == 0
+    keys = sorted(read_rows(store.path("select", video_id), KEY_COLUMNS), key=lambda row: row["rank"])
+    described = read_rows(store.path("describe", video_id), TEXT_COLUMNS)
+    return Shards(footers, frame_idx, pts_s, first_frame[centre], relevance[centre], novelty[centre], tuple(keys),
+                  described[0] if described else None)
+
+
+def _columns(store: Store, stage: str, video_id: str, names: list[str]) -> list[np.ndarray]:
+    try:
+        table = pq.ParquetFile(store.path(stage, video_id)).read(columns=names)
+        return [table[name].to_numpy() for name in names]
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return [np.zeros(0) for _ in names]

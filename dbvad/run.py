@@ -1,0 +1,200 @@
+"""A training run in progress: what changes from step to step, and how it is kept."""
+
+import json
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dbvad.checkpoint import CHECKPOINT, MODEL, Facts, Model, load_checkpoint, save_checkpoint, save_model
+from dbvad.config import TrainConfig
+from dbvad.data import TrainingData
+from dbvad.distributed import Group
+from dbvad.losses import bag_scores
+from dbvad.metrics import auc
+from dbvad.model.training import TrainingNetwork
+from dbvad.runlog import RunLog, plain
+from pipeline.engine.store import atomic_file
+
+BEST = "best.safetensors"
+COUNTERS = ("step", "loss_sum", "loss_count", "loss", "best", "best_epoch", "holdout_auc")
+
+
+class TrainError(Exception):
+    """Training cannot begin or go on; the message names the reason and the remedy."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    `loss`: mean of the last epoch. `holdout_auc`: over the scores of held-out videos, NaN without. `videos`: trained
+    on, of which `abnormal` and `described`. `dropped`: in quarantine. `waited`: share of the time spent on data.
+    """
+
+    run: str
+    epochs: int
+    best_epoch: int
+    steps: int
+    loss: float
+    holdout_auc: float
+    videos: int
+    held_out: int
+    abnormal: int
+    described: int
+    dropped: tuple[str, ...]
+    classes: tuple[str, ...]
+    data: str
+    device: str
+    precision: str
+    processes: int
+    seconds: float
+    waited: float
+
+
+class Run:
+    """Network, optimizer and counters of a run whose folder is `out`.
+
+    `chosen`, `held`: indices of the videos that are trained on and held out. Only the group's leader writes.
+    """
+
+    def __init__(self, config: TrainConfig, data: TrainingData, network: TrainingNetwork,
+                 optimizer: torch.optim.Optimizer, out: Path, chosen: np.ndarray, held: np.ndarray,
+                 group: Group) -> None:
+        self.config, self.data, self.network, self.optimizer, self.out = config, data, network, optimizer, out
+        self.chosen, self.held, self.group = chosen, held, group
+        self.step, self.loss_sum, self.loss_count, self.loss, self.waited = 0, 0.0, 0, math.nan, 0.0
+        self.best, self.best_epoch, self.holdout_auc = -math.inf, 0, math.nan
+        self.began = self.saved_at = time.monotonic()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def count(self, loss: float, waited: float) -> None:
+        """One step more."""
+        self.step += 1
+        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+        self.waited += waited
+
+    def save(self) -> None:
+        """Keep all that the rest of the run depends on; every process calls this, for each has its own randomness."""
+        states = self.group.collect(_random_state(self.device))
+        if self.group.leads:
+            save_checkpoint(self.out / CHECKPOINT, {
+                "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "random": states,
+                "config": self.config.model_dump_json(), "data": self.data.fingerprint,
+                **{name: getattr(self, name) for name in COUNTERS}})
+        self.saved_at = time.monotonic()
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from a checkpoint. Raises TrainError if data or configuration are not those it was begun with."""
+        if saved["data"] != self.data.fingerprint:
+            raise TrainError(f"the training data are not those that {self.out} was trained on so far: start anew with "
+                             f"another --out, or with --overwrite")
+        begun, now = TrainConfig.model_validate_json(saved["config"]).model_dump(), self.config.model_dump()
+        changed = [f"{key} was {begun[key]!r}, is now {value!r}" for key, value in now.items()
+                   if value != begun[key] and key != "device"]
+        if changed:
+            raise TrainError(f"{self.out} was begun with another configuration ({'; '.join(changed)}): resume it as it "
+                             f"was, or start anew with another --out")
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.group.rank < len(saved["random"]):
+            _set_random_state(saved["random"][self.group.rank], self.device)
+        for name in COUNTERS:
+            setattr(self, name, saved[name])
+
+    def end_epoch(self, epoch: int, log: RunLog | None) -> None:
+        """Look at the hold-out, and keep the weights that are to be kept."""
+        self.loss, self.loss_sum, self.loss_count = self.loss_sum / max(1, self.loss_count), 0.0, 0
+        if len(self.held):
+            self.holdout_auc = self._holdout_auc()
+            if self.holdout_auc > self.best:
+                self.best, self.best_epoch = self.holdout_auc, epoch
+                if self.config.select == "holdout" and self.group.leads:
+                    save_model(self.out / BEST, self.model(epoch))
+        if self.config.keep_epochs and self.group.leads:
+            save_model(self.out / "epochs" / f"epoch-{epoch:02d}.safetensors", self.model(epoch))
+        if log:
+            log.write(self.step, {"epoch": epoch, "epoch_loss": self.loss, "holdout_auc": self.holdout_auc})
+
+    def finish(self, precision: str) -> Result:
+        """Publish the model; from here on the run counts as trained."""
+        epochs, seconds, data = self.config.epochs, time.monotonic() - self.began, self.data
+        if self.config.select != "holdout":
+            self.best_epoch = epochs
+        result = Result(
+            run=str(self.out), epochs=epochs, best_epoch=self.best_epoch, steps=self.step, loss=self.loss,
+            holdout_auc=self.holdout_auc, videos=len(self.chosen), held_out=len(self.held),
+            abnormal=int(data.abnormal[self.chosen].sum()), described=int(data.described[self.chosen].sum()),
+            dropped=data.index.dropped, classes=data.classes, data=data.fingerprint, device=str(self.device),
+            precision=precision, processes=self.group.size, seconds=seconds, waited=self.waited / max(seconds, 1e-9))
+        if self.group.leads:
+            (self.out / "train.json").write_text(json.dumps(plain(asdict(result)), indent=2, ensure_ascii=False) + "\n")
+            if self.config.select == "holdout":
+                with atomic_file(self.out / MODEL) as temporary:
+                    shutil.copyfile(self.out / BEST, temporary)
+            else:
+                save_model(self.out / MODEL, self.model(epochs))
+        return result
+
+    def model(self, epoch: int) -> Model:
+        """What detection needs of the network as it is now."""
+        self.network.eval()
+        described = self.chosen[self.data.described[self.chosen]]
+        head = self.network.class_head(torch.from_numpy(self.data.descriptions[described]).to(self.device),
+                                       torch.from_numpy(self.data.labels[described]).to(self.device))
+        index = self.data.index
+        facts = Facts(self.data.classes, index.dim, index.feature_source, index.model, index.identity,
+                      self.data.fingerprint, epoch)
+        return Model(self.network.detector, head, self.config, facts)
+
+    @torch.inference_mode()
+    def _holdout_auc(self) -> float:
+        """AUC of the held-out videos' bag scores, centre crop: no frame-level truth is needed."""
+        self.network.eval()
+        scores = []
+        for some in np.array_split(self.held, -(-len(self.held) // self.config.batch)):
+            batch = self.data.batch(some, np.zeros_like(some)).to(self.device)
+            scores.append(bag_scores(self.network.detector(batch.x, batch.mask).logits, batch.mask).cpu().numpy())
+        return auc(self.data.abnormal[self.held], np.concatenate(scores))
+
+
+def refuse_to_mix(out: Path, overwrite: bool) -> None:
+    """Raises TrainError if the folder holds a run that a new one would write over."""
+    if not overwrite and any((out / name).exists() for name in (MODEL, CHECKPOINT)):
+        raise TrainError(f"{out} holds a run already: go on with --resume, name another folder by --out, or replace it "
+                         f"with --overwrite")
+
+
+def clear(out: Path) -> None:
+    """Make the run folder, without the files of an older run. Raises TrainError."""
+    for name in (MODEL, CHECKPOINT, BEST, "log.jsonl", "train.json", "config.yaml", "result.json", "scores.parquet"):
+        (out / name).unlink(missing_ok=True)
+    for folder in ("epochs", "tensorboard"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"cannot make the run folder {out}: {error}; name another by --out") from error
+
+
+def run_config(out: Path) -> TrainConfig:
+    """The configuration of the run in `out`, which a resumed run keeps. Raises CheckpointError."""
+    return TrainConfig.model_validate_json(load_checkpoint(out / CHECKPOINT)["config"])
+
+
+def _random_state(device: torch.device) -> list[torch.Tensor]:
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)

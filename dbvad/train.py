@@ -1,0 +1,175 @@
+"""Training: artifacts in, a run folder with a model out. Reads top to bottom.
+
+Everything that is drawn is drawn by the seed: the network's first weights and its dropout from torch's generator, whose
+state a checkpoint carries, and the batches of an epoch by seed and epoch alone. So a resumed run and an uninterrupted
+one end in the same weights, bit for bit on a CPU.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from dbvad.checkpoint import CHECKPOINT, load_checkpoint
+from dbvad.config import TrainConfig
+from dbvad.data import Batch, TrainingData, epoch_batches, few, read_training, split_holdout
+from dbvad.distributed import Group, join
+from dbvad.features import writable_cache
+from dbvad.interrupt import stop_on_signal
+from dbvad.label_texts import label_texts
+from dbvad.model.training import Losses, TrainingNetwork
+from dbvad.progress import progress, track
+from dbvad.run import Result, Run, TrainError, clear, refuse_to_mix
+from dbvad.runlog import RunLog
+from pipeline.engine.store import Store
+from pipeline.instruments.hardware import pick_device, pick_precision
+
+SAVE_EVERY_S = 60.0  # the most work that a power cut costs
+LOG_EVERY = 10  # steps
+
+
+class Interrupted(Exception):
+    """Stopped by Ctrl-C or SIGTERM with a checkpoint to go on from."""
+
+
+def train(config: TrainConfig, artifacts: Path, out: Path, *, resume: bool = False, overwrite: bool = False) -> Result:
+    """Train on the artifacts' training videos and leave the model in `out`.
+
+    A resumed run needs the configuration and the data that it was begun with. Under torchrun the processes share each
+    batch. Raises TrainError, Interrupted, DataError, FeatureError, CheckpointError.
+    """
+    with join() as group:
+        if group.leads and not resume:
+            refuse_to_mix(out, overwrite)
+        return _train(config, artifacts, out, resume, group)
+
+
+def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group: Group) -> Result:
+    saved = load_checkpoint(out / CHECKPOINT) if resume else None
+    try:
+        device = pick_device(f"cuda:{group.local_rank}" if config.device == "auto" and torch.cuda.is_available()
+                             else config.device)
+    except ValueError as error:
+        raise TrainError(str(error)) from error
+    precision = pick_precision(config.precision, device)
+
+    uses_text = config.dbm and config.lambda_db > 0
+    with group.leader_first():
+        data = read_training(Store(artifacts), bins=config.bins, cache=writable_cache(artifacts, out),
+                             descriptions=uses_text, track=track("read features"))
+    chosen, held = split_holdout(data.abnormal, config.holdout, config.seed)
+    trained_on = data.shuffled(config.seed) if config.descriptions == "shuffled" else data
+
+    torch.manual_seed(config.seed)
+    texts = label_texts(config, data, device) if uses_text and config.sfp != "off" else None
+    network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group).to(device)
+    optimizer = torch.optim.AdamW(_parameter_groups(network, config.weight_decay), lr=config.lr)
+    if group.rank:
+        torch.manual_seed(config.seed + group.rank * 10**6)  # the same first weights, another dropout
+    run = Run(config, trained_on, network, optimizer, out, chosen, held, group)
+    if saved:
+        run.restore(saved)
+    elif group.leads:
+        clear(out)
+        (out / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+    def plan(epoch: int) -> np.ndarray:
+        whole = epoch_batches(chosen, data.abnormal[chosen], crops=data.index.crops, batch=config.batch,
+                              seed=config.seed, epoch=epoch)
+        try:
+            return group.share(whole)
+        except ValueError as error:
+            raise TrainError(str(error)) from error
+
+    steps_per_epoch = len(plan(0))
+    total = config.epochs * steps_per_epoch
+    autocast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    with (RunLog(out / "log.jsonl", keep=run.step) if group.leads else nullcontext()) as log, \
+            stop_on_signal() as stopped, progress("train", total, run.step, quiet=not group.leads) as update:
+        while run.step < total:
+            epoch, first = divmod(run.step, steps_per_epoch)
+            for batch, waited in _prefetch(trained_on, plan(epoch)[first:], device):
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = learning_rate(config, run.step, steps_per_epoch)
+                network.train()
+                with autocast:
+                    losses = network(batch)
+                overdue = group.leads and time.monotonic() - run.saved_at > SAVE_EVERY_S
+                (loss, bce, db), (stop, save) = _agree(losses, (stopped.is_set(), overdue), group)
+                if not math.isfinite(loss):
+                    raise _not_finite(losses, batch, data, run.step, config, group)
+                optimizer.zero_grad(set_to_none=True)
+                losses.total.backward()
+                group.average_gradients(network)
+                optimizer.step()
+
+                run.count(loss, waited)
+                update(run.step, f"epoch {epoch + 1}/{config.epochs}, loss {loss:.4f}")
+                if log and run.step % LOG_EVERY == 0:
+                    log.write(run.step, {"epoch": epoch + 1, "loss": loss, "bce": bce, "db": db,
+                                         "lr": optimizer.param_groups[0]["lr"]})
+                if run.step % steps_per_epoch == 0:
+                    run.end_epoch(epoch + 1, log)
+                if stop or save or run.step == total:
+                    run.save()
+                if stop and run.step < total:
+                    raise Interrupted(f"stopped after step {run.step} of {total}; "
+                                      f"go on with: dbvad train --resume --out {out}")
+    return run.finish(precision)
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """The rate of a step: `constant`, `step` (x gamma after each milestone epoch), or `cosine` to 0 at the end."""
+    if config.schedule == "step":
+        return config.lr * config.gamma ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)
+    if config.schedule == "cosine":
+        return config.lr * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch))) / 2
+    return config.lr
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay for matrices; none for biases, norms and the temperature (chosen)."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+
+
+def _prefetch(data: TrainingData, plan: np.ndarray, device: torch.device) -> Iterator[tuple[Batch, float]]:
+    """The batches of a plan (steps, 2, B), each read while the one before is worked on, and the seconds waited."""
+    def read(videos: np.ndarray, crops: np.ndarray) -> Batch:
+        batch = data.batch(videos, crops)
+        return Batch._make(part.pin_memory() for part in batch) if device.type == "cuda" else batch
+
+    with ThreadPoolExecutor(1) as reader:
+        pending = reader.submit(read, *plan[0])
+        for following in [*plan[1:], None]:
+            asked = time.monotonic()
+            batch = pending.result()
+            waited = time.monotonic() - asked
+            if following is not None:
+                pending = reader.submit(read, *following)
+            yield batch.to(device), waited
+
+
+def _agree(losses: Losses, flags: tuple[bool, bool], group: Group) -> tuple[list[float], list[bool]]:
+    """Mean losses (total, bce, db) over the processes, and each flag if any process raised it; one message."""
+    numbers = torch.stack([losses.total.detach(), losses.bce.detach().mean(), losses.db.detach()]).float()
+    *means, stop, save = group.sum(torch.cat([numbers, numbers.new_tensor(flags)])).tolist()
+    return [value / group.size for value in means], [stop > 0, save > 0]
+
+
+def _not_finite(losses: Losses, batch: Batch, data: TrainingData, step: int, config: TrainConfig,
+                group: Group) -> TrainError:
+    bad = batch.video[~torch.isfinite(losses.bce.detach())].tolist()
+    videos = [data.index.videos[video].video_id for share in group.collect(bad) for video in share]
+    names = few(videos) or "none alone, it is the loss of the descriptions"
+    return TrainError(f"the loss was not finite at step {step + 1}; videos without a finite score: {names}. "
+                      f"Lower lr (now {config.lr:g}), or set precision=fp32")
