@@ -1,0 +1,135 @@
+"""Evaluation: truth that fits each video, figures with their provenance, and what does not fit is refused."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dbvad.checkpoint import CheckpointError, load_model
+from dbvad.config import TrainConfig
+from dbvad.evaluate import EvaluateError, Protocol, Scored, _class_scores, evaluate, save_result
+from dbvad.train import train
+from tests.detector.planted import World, plant
+
+WORLD = World(train=16, test=10, crops=2, dim=8, text_dim=6, snippets=(3, 20))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Artifacts, run and annotations of a barely trained detector."""
+    root = tmp_path_factory.mktemp("evaluated")
+    events = plant(root, WORLD)
+    config = TrainConfig(epochs=2, lr=1e-3, batch=8, precision="fp32", device="cpu", keep_epochs=True)
+    train(config, root, root / "run")
+    return root, root / "run", events
+
+
+def judge(trained, **kw):
+    root, run, events = trained
+    return evaluate(run, root, events, device="cpu", **kw)
+
+
+def test_result_says_how_it_was_come_by(trained):
+    root, run, _ = trained
+    found = judge(trained, protocol=Protocol(repeats=20), oracle=True)
+    assert (found["videos"], found["abnormal_videos"]) == (10, 5)
+    about = found["provenance"]
+    assert about["training_data"] == load_model(run).facts.data
+    assert about["test_data"] != about["training_data"]
+    assert (about["feature_source"], about["feature_model"], about["crops"]) == ("import", "planted", 2)
+    assert about["config"]["epochs"] == about["epoch"] == 2
+    assert about["versions"]["torch"]
+    assert found["protocol"] == {"scale": "bins", "crop": None, "ends": "inclusive", "threshold": 0.5, "repeats": 20,
+                                 "selection": "last"}
+    assert found["annotations"]["file"] == "events.csv"
+    assert found["oracle"]["auc"]["value"] >= found["metrics"]["auc"]
+    save_result(root / "r.json", found)
+    assert json.loads((root / "r.json").read_text()) == found
+    assert judge(trained, protocol=Protocol(repeats=20), oracle=True) == found
+
+
+def test_scores_are_saved_a_snippet_a_row(trained):
+    _, run, _ = trained
+    found = judge(trained)
+    table = pq.read_table(run / "scores.parquet")
+    assert [str(t) for t in table.schema.types] == ["string", "int64", "int64", "float"]
+    assert len(table["video_id"].unique()) == 10
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    assert (end > start).all()
+    assert (end - start).sum() == found["frames"]
+
+
+def test_without_annotations_only_whole_videos_are_judged(trained):
+    root, run, _ = trained
+    found = evaluate(run, root, device="cpu")
+    assert list(found["metrics"]) == ["video_auc"]
+    assert found["annotations"] is found["localization"] is None
+
+
+def test_the_end_convention_moves_the_truth(trained):
+    inclusive = judge(trained, protocol=Protocol(ends="inclusive", repeats=1))
+    exclusive = judge(trained, protocol=Protocol(ends="exclusive", repeats=1))
+    assert inclusive["abnormal_frames"] - exclusive["abnormal_frames"] == 5  # one frame an event
+
+
+def test_one_crop(trained):
+    both, one = (judge(trained, protocol=Protocol(crop=crop, repeats=1))["metrics"]["auc"] for crop in (None, 1))
+    assert both != one
+    with pytest.raises(EvaluateError, match="crop 2 is asked for, the features have crops 0 to 1"):
+        judge(trained, protocol=Protocol(crop=2))
+
+
+def test_class_scores_share_the_confidence():
+    columns = np.array([[0.8, 0.5, 0.2, 0.3], [0.4, 1.0, 0.0, 0.0]], np.float32)  # confidence, normal, two classes
+    np.testing.assert_allclose(_class_scores(columns), [[0.2, 0.32, 0.48], [0.6, 0, 0]], rtol=1e-6)
+
+
+def test_video_score_is_the_bag_score():
+    scores = np.linspace(0, 1, 40)
+    assert Scored(None, np.arange(41), scores, None).video_score == pytest.approx(scores[-3:].mean())
+
+
+@pytest.mark.parametrize(("edit", "message"), [
+    (lambda lines: lines[:1] + lines[2:], r"does not name 1 abnormal test videos \(test/video 017.mp4\)"),
+    (lambda lines: [*lines, "test/video 016.mp4,3,9,fire"], r"videos that are labelled normal \(test/video 016.mp4\)"),
+    (lambda lines: [lines[0], "nowhere,1,2,fire"], "names none of the 10 test videos"),
+])
+def test_annotations_that_do_not_fit(trained, tmp_path, edit, message):
+    root, run, events = trained
+    other = tmp_path / "events.csv"
+    other.write_text("\n".join(edit(events.read_text().splitlines())) + "\n")
+    with pytest.raises(EvaluateError, match=message):
+        evaluate(run, root, other, device="cpu")
+
+
+def test_classes_that_training_did_not_know(trained, tmp_path):
+    root, run, events = trained
+    other = tmp_path / "events.csv"
+    other.write_text(events.read_text().replace("fire", "flood"))
+    found = evaluate(run, root, other, device="cpu")
+    assert "not trained on flood, it knows normal, Fighting, fire, theft" in found["localization"]
+    assert found["metrics"]["auc"] == judge(trained)["metrics"]["auc"]
+
+
+def test_features_of_another_model_are_refused(trained, tmp_path):
+    _, run, _ = trained
+    plant(tmp_path, World(**vars(WORLD) | {"source": "open_clip"}))
+    with pytest.raises(EvaluateError, match=r"trained on 8-d features of planted \(import\).*of planted \(open_clip\)"):
+        evaluate(run, tmp_path, device="cpu")
+
+
+def test_features_longer_than_the_video_are_refused(trained, tmp_path):
+    _, run, _ = trained
+    plant(tmp_path, World(**vars(WORLD) | {"changed": {"test/video 018.mp4": {"frames": 20}}}))
+    with pytest.raises(EvaluateError, match=r"test/video 018.mp4: snippet at frame \d+ in a video of 20 frames"):
+        evaluate(run, tmp_path, device="cpu")
+
+
+def test_no_run_and_a_broken_one(trained, tmp_path):
+    root, _, _ = trained
+    with pytest.raises(CheckpointError, match=r"no trained model at .*dbvad train --out"):
+        evaluate(tmp_path, root)
+    (tmp_path / "model.safetensors").write_bytes(b"not a model")
+    with pytest.raises(CheckpointError, match="not a model of this version"):
+        evaluate(tmp_path, root)

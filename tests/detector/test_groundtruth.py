@@ -1,0 +1,103 @@
+"""Published annotation formats and a plain CSV become the truth of each frame; what does not fit is said."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dbvad.groundtruth import AnnotationError, Segment, frame_truth, match, read_annotations
+
+UCF = """Abuse028_x264  Abuse  165  240  -1  -1
+Arson011_x264.mp4  Arson  150  420  680  1267
+Normal_Videos_317_x264  Normal  -1  -1  -1  -1
+"""
+XD = """v=S-7rRLrxnVQ__#1_label_B4-0-0 0 151 197 303
+Casino.Royale.2006__#00-26-00_label_B2-0-0 77 143
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text, name="annotations.txt"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+    return write
+
+
+def test_ucf_crime(file):
+    found = read_annotations(file(UCF))
+    assert found.format == "ucf-crime"
+    videos = {"Abuse/Abuse028_x264.mp4": (1000, 30.0), "Arson/Arson011_x264.mp4": (1200, 30.0),
+              "Normal/Normal_Videos_317_x264.mp4": (100, 30.0), "Normal/other.mp4": (100, 30.0)}
+    matched = match(found, videos)
+    assert matched.segments["Abuse/Abuse028_x264.mp4"] == (Segment(165, 241, "Abuse"),)
+    assert matched.segments["Arson/Arson011_x264.mp4"] == (Segment(150, 421, "Arson"), Segment(680, 1200, "Arson"))
+    assert matched.segments["Normal/Normal_Videos_317_x264.mp4"] == ()
+    assert matched.clipped == ("Arson/Arson011_x264.mp4",)
+    assert matched.unannotated == ("Normal/other.mp4",)
+    assert match(found, videos, ends="exclusive").segments["Abuse/Abuse028_x264.mp4"] == (Segment(165, 240, "Abuse"),)
+
+
+def test_xd_violence_with_dots_in_names(file):
+    found = read_annotations(file(XD))
+    assert found.format == "xd-violence"
+    matched = match(found, {"Casino.Royale.2006__#00-26-00_label_B2-0-0.mp4": (2000, 24.0)})
+    assert matched.segments == {"Casino.Royale.2006__#00-26-00_label_B2-0-0.mp4": (Segment(77, 144),)}
+    assert matched.unknown_names == ("v=S-7rRLrxnVQ__#1_label_B4-0-0",)
+
+
+def test_csv_in_frames_and_in_seconds(file):
+    frames = read_annotations(file("video,start,end,label\na.mp4,10,19,fire\na.mp4,30,39,\nquiet.mp4,,\n", "a.csv"))
+    videos = {"x/a.mp4": (100, 10.0), "quiet.mp4": (50, 10.0)}
+    assert match(frames, videos).segments == {"x/a.mp4": (Segment(10, 20, "fire"), Segment(30, 40)), "quiet.mp4": ()}
+    seconds = read_annotations(file("Video, start_s, end_s\nx/a,1.05,1.95\n", "b.csv"))
+    assert match(seconds, videos).segments == {"x/a.mp4": (Segment(10, 20),)}
+    with pytest.raises(AnnotationError, match="frame rate is unknown"):
+        match(seconds, {"x/a.mp4": (100, 0.0)})
+
+
+def test_full_id_wins_over_file_name(file):
+    found = read_annotations(file("video,start,end\none/a.mp4,0,1\ntwo/a.mp4,2,3\n", "a.csv"))
+    matched = match(found, {"one/a.mp4": (9, 30.0), "two/a.mp4": (9, 30.0)})
+    assert matched.segments["two/a.mp4"] == (Segment(2, 4),)
+
+
+def test_ambiguous_name(file):
+    found = read_annotations(file("video,start,end\na,0,1\n", "a.csv"))
+    with pytest.raises(AnnotationError, match=r"'a' fits 2 videos \(one/a.mp4, two/a.mkv\).*by their path"):
+        match(found, {"one/a.mp4": (9, 30.0), "two/a.mkv": (9, 30.0)})
+
+
+def test_two_names_of_one_video(file):
+    found = read_annotations(file("video,start,end\na,0,1\na.mp4,2,3\n", "a.csv"))
+    with pytest.raises(AnnotationError, match=r"'a' and 'a.mp4' both fit 'a.mp4'"):
+        match(found, {"a.mp4": (9, 30.0)})
+
+
+@pytest.mark.parametrize(("text", "name", "message"), [
+    ("", "a.txt", "no annotations"),
+    ("Abuse028 Abuse 165 240 -1\n", "a.txt", r"a.txt:1: expected pairs"),
+    ("Abuse028 Abuse 1 2\nb Abuse x y\n", "a.txt", r"a.txt:2: expected pairs"),
+    ("Abuse028 Abuse 240 165\n", "a.txt", "from 240 to 165"),
+    ("a Abuse 1 2\na Abuse 3 4\n", "a.txt", r"a.txt:2: 'a' is annotated twice"),
+    ("name,from,to\na,1,2\n", "a.csv", "needed are video, start, end"),
+    ("video,start,end\na,1,x\n", "a.csv", r"a.csv:2: start and end are '1' and 'x'"),
+    ("video,start,end\na,-5,2\n", "a.csv", "expected 0 <= start <= end"),
+])
+def test_faults_name_the_line(file, text, name, message):
+    with pytest.raises(AnnotationError, match=message):
+        read_annotations(file(text, name))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(AnnotationError, match="cannot read"):
+        read_annotations(tmp_path / "none.txt")
+
+
+@given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 120)).map(sorted), max_size=5), st.integers(0, 100))
+def test_truth_has_every_frame_of_every_segment(pairs, frames):
+    truth = frame_truth([Segment(start, end) for start, end in pairs], frames)
+    assert len(truth) == frames
+    expected = {frame for start, end in pairs for frame in range(start, end) if frame < frames}
+    assert set(np.flatnonzero(truth)) == expected

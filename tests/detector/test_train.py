@@ -1,0 +1,204 @@
+"""Training learns what is there and nothing else, and can be stopped anywhere."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import dbvad.train
+from dbvad.checkpoint import CheckpointError, load_checkpoint, load_model
+from dbvad.config import TrainConfig
+from dbvad.data import DataError
+from dbvad.evaluate import evaluate
+from dbvad.run import Run, TrainError, run_config
+from dbvad.train import Interrupted, learning_rate, train
+from tests.detector.planted import World, plant
+from tests.tiny import tiny_clip
+
+FAST = TrainConfig(epochs=6, lr=1e-3, batch=8, precision="fp32", device="cpu")
+SMALL = World(train=24, test=8, crops=2, dim=8, text_dim=6, snippets=(3, 20))
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    root = tmp_path_factory.mktemp("artifacts")
+    plant(root, SMALL)
+    return root
+
+
+def weights(run):
+    return load_file(run / "model.safetensors")
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_planted_signal_is_found(tmp_path):
+    events = plant(tmp_path, World())
+    config = TrainConfig(epochs=80, lr=1e-3, batch=32, precision="fp32", device="cpu")
+    train(config, tmp_path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", tmp_path, events, device="cpu")
+    assert found["metrics"]["auc"] > 0.95
+    assert found["metrics"]["ano_auc"] > 0.95
+    assert found["metrics"]["video_auc"] > 0.95
+    assert found["localization"]["average"] > 0.8  # its classes too, known from descriptions alone
+
+
+def test_shuffled_labels_teach_nothing(tmp_path):
+    """Many classes, for with three the chance that each leans one way would decide."""
+    classes, found = tuple(f"class {number}" for number in range(24)), []
+    for seed in range(2):
+        root = tmp_path / str(seed)
+        events = plant(root, World(train=96, test=120, seed=seed, labels="shuffled", classes=classes))
+        train(TrainConfig(epochs=20, lr=1e-3, batch=32, precision="fp32", device="cpu"), root, root / "run")
+        found.append(evaluate(root / "run", root, events, device="cpu")["metrics"]["auc"])
+    assert sum(found) / len(found) == pytest.approx(0.5, abs=0.05)
+
+
+def test_same_seed_same_weights_other_seed_others(artifacts, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(FAST.model_copy(update={"seed": seed}), artifacts, tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("stop", [1, 7, 18])  # in mid-epoch, and where one ends: 6 steps an epoch
+def test_resumed_weights_are_those_of_an_uninterrupted_run(artifacts, tmp_path, monkeypatch, stop):
+    """Stopped as a power cut would: only what the last checkpoint holds is known."""
+    config = FAST.model_copy(update={"holdout": 0.25, "select": "holdout", "dropout": 0.5})
+    train(config, artifacts, tmp_path / "whole")
+    monkeypatch.setattr(dbvad.train, "SAVE_EVERY_S", 0.0)
+    count, steps = Run.count, []
+
+    def cut(self, *arguments):
+        steps.append(1)
+        if len(steps) == stop + 1:
+            raise MemoryError("power cut")
+        count(self, *arguments)
+
+    monkeypatch.setattr(Run, "count", cut)
+    with pytest.raises(MemoryError):
+        train(config, artifacts, tmp_path / "cut")
+    monkeypatch.undo()
+    torch.manual_seed(99)
+    train(run_config(tmp_path / "cut"), artifacts, tmp_path / "cut", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    logs = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+            for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+
+
+def test_ctrl_c_leaves_a_checkpoint(artifacts, tmp_path):
+    config = FAST.model_copy(update={"epochs": 4000})
+
+    def press():
+        while not (tmp_path / "run" / "log.jsonl").exists() or not (tmp_path / "run" / "log.jsonl").stat().st_size:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(Interrupted, match="go on with: dbvad train --resume --out"):
+        train(config, artifacts, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert run_config(tmp_path / "run") == config
+    with pytest.raises(CheckpointError, match="its training has not ended: go on with"):
+        load_model(tmp_path / "run")
+
+
+def test_poisoned_test_videos_change_nothing(tmp_path):
+    """Labels, features and even a description of test videos are not read: the weights are identical."""
+    poison = {f"test/video {number:03d}.mp4": {"labels": ["meteor"], "mark": "poisoned"} for number in range(24, 32)}
+    plant(tmp_path / "clean", SMALL)
+    plant(tmp_path / "poisoned", World(**vars(SMALL) | {"changed": poison}))
+    for video in poison:
+        described = tmp_path / "clean" / "embed" / "train" / "video 001.mp4.parquet"
+        shutil.copyfile(described, tmp_path / "poisoned" / "embed" / f"{video}.parquet")
+    config = FAST.model_copy(update={"holdout": 0.25, "select": "holdout"})
+    results = [train(config, tmp_path / name, tmp_path / name / "run") for name in ("clean", "poisoned")]
+    assert same(*(weights(tmp_path / name / "run") for name in ("clean", "poisoned")))
+    assert results[0].data == results[1].data
+
+
+@pytest.mark.parametrize("changes", [
+    {"tmm": "none"}, {"tmm": "gcn", "sfp": "vadclip"}, {"tmm": "multi", "pool": "sigmoid"}, {"dbm": False},
+    {"lambda_db": 0.0, "sfp": "off"}, {"descriptions": "shuffled", "schedule": "step"}, {"precision": "bf16"},
+], ids=str)
+def test_ablations_run(artifacts, tmp_path, changes):
+    config = TrainConfig.model_validate(FAST.model_dump() | {"epochs": 1} | changes)
+    result = train(config, artifacts, tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    assert (model.head is None) == (not config.dbm or config.lambda_db == 0)
+    assert result.epochs == 1
+
+
+def test_labels_through_the_text_tower_of_the_features(tmp_path):
+    """Features of our own CLIP stage: SFP's prompt runs through that CLIP, or the error says how to do without."""
+    plant(tmp_path, World(train=12, test=4, dim=8, text_dim=32, snippets=(3, 9), source="open_clip"))
+    config = FAST.model_copy(update={"epochs": 2})
+    with pytest.raises(DataError, match=r"text tower of planted cannot be used: no CLIP model.*--set labels=table"):
+        train(config, tmp_path, tmp_path / "run")
+    train(config.model_copy(update={"labels": "table"}), tmp_path, tmp_path / "table")
+    config = config.model_copy(update={"text_model": str(tiny_clip(tmp_path / "clip"))})
+    train(config, tmp_path, tmp_path / "run")
+    saved = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["network"]
+    assert saved["label_texts.context"].shape[0] == 10
+    assert not [key for key in saved if "transformer" in key]  # the frozen tower is not a part of the run
+
+
+def test_table_of_label_embeddings(artifacts, tmp_path):
+    rows = np.random.default_rng(0).standard_normal((4, 5))
+    np.savez(tmp_path / "labels.npz", labels=["Normal", "Fire", "fighting", "THEFT"], embeddings=rows)
+    config = FAST.model_copy(update={"epochs": 1, "label_embeddings": tmp_path / "labels.npz"})
+    train(config, artifacts, tmp_path / "run")
+    frozen = load_checkpoint(tmp_path / "run" / "checkpoint.pt")["network"]["label_texts.frozen"]
+    expected = rows[[0, 2, 1, 3]] / np.linalg.norm(rows[[0, 2, 1, 3]], axis=1, keepdims=True)  # classes sort by name
+    np.testing.assert_allclose(frozen, expected, rtol=1e-5)
+    np.savez(tmp_path / "labels.npz", labels=["Normal", "Fire"], embeddings=rows[:2])
+    with pytest.raises(DataError, match="no row for Fighting, theft"):
+        train(config, artifacts, tmp_path / "other")
+
+
+def test_changed_data_are_refused_at_resume(tmp_path):
+    plant(tmp_path, SMALL)
+    train(FAST, tmp_path, tmp_path / "run")
+    plant(tmp_path, World(**vars(SMALL) | {"changed": {"train/video 003.mp4": {"mark": "new features"}}}))
+    with pytest.raises(TrainError, match=r"not those that .* was trained on so far"):
+        train(FAST, tmp_path, tmp_path / "run", resume=True)
+
+
+def test_another_configuration_is_refused_at_resume(artifacts, tmp_path):
+    train(FAST, artifacts, tmp_path / "run")
+    with pytest.raises(TrainError, match=r"epochs was 6, is now 7"):
+        train(FAST.model_copy(update={"epochs": 7}), artifacts, tmp_path / "run", resume=True)
+
+
+def test_an_old_run_is_not_overwritten_by_accident(artifacts, tmp_path):
+    config = FAST.model_copy(update={"epochs": 1})
+    train(config, artifacts, tmp_path / "run")
+    with pytest.raises(TrainError, match="holds a run already"):
+        train(config, artifacts, tmp_path / "run")
+    train(config, artifacts, tmp_path / "run", overwrite=True)
+
+
+def test_a_loss_that_explodes_is_refused_by_name(artifacts, tmp_path):
+    config = FAST.model_copy(update={"lr": 1e30, "schedule": "constant"})
+    with pytest.raises(TrainError, match=r"the loss was not finite at step 2; .*train/video \d+.mp4.*Lower lr"):
+        train(config, artifacts, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_schedules():
+    step = TrainConfig(schedule="step", lr=1.0, milestones=(4, 8), gamma=0.1)
+    assert [learning_rate(step, epoch * 5, 5) for epoch in (0, 3, 4, 8)] == pytest.approx([1, 1, 0.1, 0.01])
+    cosine = TrainConfig(schedule="cosine", lr=1.0, epochs=10)
+    assert [learning_rate(cosine, at, 5) for at in (0, 25, 50)] == pytest.approx([1, 0.5, 0], abs=1e-9)

@@ -1,0 +1,59 @@
+"""The describe stage on a faulty server: each video ends as described or in quarantine, none is asked for twice."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipeline.engine.store import Store
+from pipeline.instruments.vlm.supervise import family
+from tests.vlm.describe_world import describe, video
+from tests.vlm.fakes import Fake, alive, token_in
+
+
+def test_every_video_ends_as_described_or_in_quarantine(fake: Fake, tmp_path: Path) -> None:
+    faults = {3: "kill", 7: "500", 9: "400*9", 11: "cut", 14: "worker", 16: "html"}
+    sources = [video(f"v{i:02}.mp4", f"event {i:02} fault={faults[i]}" if i in faults else f"event {i:02}")
+               for i in range(20)]
+    sources += [video("normal.mp4"), video("test.mp4", "event", split="test")]
+    outcome = describe(tmp_path / "artifacts", fake.options({"FAKE_LATENCY": "0.02"}), sources)
+    store = Store(tmp_path / "artifacts")
+    assert not outcome.stage_errors
+    described = store.videos("describe")
+    assert set(described) == {source.video_id for source in sources} - {"v09.mp4"}
+    quarantined = store.quarantined("describe", "v09.mp4")
+    assert quarantined is not None
+    assert quarantined["kind"] == "rejected"
+    assert "fault 400" in quarantined["reason"]
+    for source in sources:
+        rows = [] if source.video_id == "v09.mp4" else store.read("describe", source.video_id).to_pylist()
+        if source.facts["split"] == "test":
+            assert rows == []
+        for row in rows:
+            assert row["text"].startswith("2 images: What happens?")
+            assert all(label in row["text"] for label in source.facts["labels"])
+            assert row["flags"] == []
+    assert fake.counts("starts")["start"] >= 2
+    assert not list((tmp_path / "artifacts" / "servers").glob("*.json"))
+
+
+def test_after_a_kill_half_way_the_server_is_asked_for_the_missing_half_only(fake: Fake, tmp_path: Path) -> None:
+    folder, count = tmp_path / "artifacts", 24
+    command = [sys.executable, "-m", "tests.vlm.describe_world", str(folder),
+               fake.options({"FAKE_LATENCY": "0.15"}).model_dump_json(), str(count)]
+    first = subprocess.Popen(command, start_new_session=True)
+    store = Store(folder)
+    deadline = time.monotonic() + 60
+    while len(store.shards("describe")) < count // 2 and time.monotonic() < deadline:
+        assert first.poll() is None
+        time.sleep(0.02)
+    token = token_in(folder / "servers")
+    assert family(token)
+    first.kill()
+    first.wait()
+    assert not alive(token, within_s=10)
+    done, asked = len(store.videos("describe")), fake.counts("seen").total()
+    assert count // 2 <= done < count
+    subprocess.run(command, check=True)
+    assert len(store.videos("describe")) == count
+    assert fake.counts("seen").total() - asked == count - done
