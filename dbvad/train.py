@@ -71,7 +71,7 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
     torch.manual_seed(config.seed)
     texts = label_texts(config, data, device) if uses_text and config.sfp != "off" else None
     network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group).to(device)
-    optimizer = torch.optim.AdamW(_parameter_groups(network, config.weight_decay), lr=config.lr)
+    optimizer = make_optimizer(network, config)
     if group.rank:
         torch.manual_seed(config.seed + group.rank * 10**6)  # the same first weights, another dropout
     run = Run(config, trained_on, network, optimizer, out, chosen, held, group)
@@ -91,25 +91,19 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
 
     steps_per_epoch = len(plan(0))
     total = config.epochs * steps_per_epoch
-    autocast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
     with (RunLog(out / "log.jsonl", keep=run.step) if group.leads else nullcontext()) as log, \
             stop_on_signal() as stopped, progress("train", total, run.step, quiet=not group.leads) as update:
         while run.step < total:
             epoch, first = divmod(run.step, steps_per_epoch)
-            for batch, waited in _prefetch(trained_on, plan(epoch)[first:], device):
+            for batch, waited in prefetch(trained_on, plan(epoch)[first:], device):
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = learning_rate(config, run.step, steps_per_epoch)
-                network.train()
-                with autocast:
-                    losses = network(batch)
+                losses = forward(network, batch, precision)
                 overdue = group.leads and time.monotonic() - run.saved_at > SAVE_EVERY_S
                 (loss, bce, db), (stop, save) = _agree(losses, (stopped.is_set(), overdue), group)
                 if not math.isfinite(loss):
                     raise _not_finite(losses, batch, data, run.step, config, group)
-                optimizer.zero_grad(set_to_none=True)
-                losses.total.backward()
-                group.average_gradients(network)
-                optimizer.step()
+                descend(network, losses, optimizer, group)
 
                 run.count(loss, waited)
                 update(run.step, f"epoch {epoch + 1}/{config.epochs}, loss {loss:.4f}")
@@ -135,14 +129,31 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     return config.lr
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for matrices; none for biases, norms and the temperature (chosen)."""
+def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW with decay for matrices; none for biases, norms and the temperature (chosen)."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    return [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr)
 
 
-def _prefetch(data: TrainingData, plan: np.ndarray, device: torch.device) -> Iterator[tuple[Batch, float]]:
+def forward(network: TrainingNetwork, batch: Batch, precision: str) -> Losses:
+    """The losses of a batch, in training mode; `precision` fp32 or bf16."""
+    network.train()
+    with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return network(batch)
+
+
+def descend(network: TrainingNetwork, losses: Losses, optimizer: torch.optim.Optimizer, group: Group) -> None:
+    """One step down the gradient, which is averaged over the processes."""
+    optimizer.zero_grad(set_to_none=True)
+    losses.total.backward()
+    group.average_gradients(network)
+    optimizer.step()
+
+
+def prefetch(data: TrainingData, plan: np.ndarray, device: torch.device) -> Iterator[tuple[Batch, float]]:
     """The batches of a plan (steps, 2, B), each read while the one before is worked on, and the seconds waited."""
     def read(videos: np.ndarray, crops: np.ndarray) -> Batch:
         batch = data.batch(videos, crops)

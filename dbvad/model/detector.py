@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dbvad.model.layers import FeedForward
+from dbvad.model.packing import Packing
 from dbvad.model.tmm import TMM, Kind
 
 
@@ -27,12 +28,13 @@ class Detector(nn.Module):
         self.classifier = Classifier(width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Detected:
-        features = self.tmm(x.masked_fill(~mask.unsqueeze(-1), 0), mask)  # 0 times NaN would still be NaN
-        return Detected(self.classifier(features), features)
+        packing = Packing(mask)
+        h = self.tmm(packing.pack(x), packing)
+        return Detected(packing.unpack(self.classifier(h)), packing.unpack(h))
 
 
 class Classifier(nn.Module):
-    """a_t = w . (h_t + FFN(h_t)) + b: (B, T, D) -> (B, T)."""
+    """a_t = w . (h_t + FFN(h_t)) + b: (..., D) -> (...,)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class Classifier(nn.Module):
         self.linear = nn.Linear(width, 1)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.linear(h + self.ffn(h)).squeeze(-1)
+        return (self.linear(h) + self.ffn.dot(h, self.linear.weight)).squeeze(-1)
 
 
 class ClassHead(nn.Module):

@@ -1,6 +1,8 @@
 """The one layer that classifier, SFP and DBM share."""
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 class FeedForward(nn.Sequential):
@@ -8,3 +10,14 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int) -> None:
         super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def dot(self, x: Tensor, w: Tensor) -> Tensor:
+        """w . FFN(x): (..., D), (1, D) -> (..., 1).
+
+        As (w W2) . GELU(W1 x) + w . b2, so that the second layer costs 4D products a row and not 4D x D.
+        """
+        first, gelu, last = self
+        assert isinstance(last, nn.Linear)
+        with torch.autocast(x.device.type, enabled=False):
+            through, bias = w @ last.weight, F.linear(w, last.bias)
+        return F.linear(gelu(first(x)), through) + bias

@@ -13,9 +13,10 @@ from dbvad.config import TrainConfig
 from dbvad.data import Batch
 from dbvad.losses import bag_scores, contrastive_loss, mil_loss
 from dbvad.model.dbm import DBM
-from dbvad.model.detector import Detector
+from dbvad.model.detector import Classifier, Detector
+from dbvad.model.gcn import GCN, distance_weights, similarity_adjacency
+from dbvad.model.packing import GAP, Packing
 from dbvad.model.sfp import SFP, LabelTable, PromptedLabels, aggregate
-from dbvad.model.tmm import distance_adjacency, distance_weights, similarity_adjacency
 from dbvad.model.training import TrainingNetwork
 from tests.tiny import tiny_clip
 
@@ -75,12 +76,55 @@ def test_a_zero_feature_keeps_a_finite_row():
     torch.testing.assert_close(found[0], torch.eye(3))
 
 
-def test_distance_adjacency_is_its_definition():
-    found = distance_adjacency(distance_weights(9), mask_of([5, 2]))
-    raw = torch.tensor([[math.exp(-abs(i - j) / math.e) for j in range(5)] for i in range(5)])
-    torch.testing.assert_close(found[0], raw / raw.sum(dim=1, keepdim=True))
-    torch.testing.assert_close(found[1, :2].sum(dim=1), torch.ones(2))
-    assert (found[1, :, 2:] == 0).all()
+def test_graph_convolutions_are_their_definition():
+    """Packed and batched, against a loop over the videos with their adjacency matrices written out."""
+    torch.manual_seed(0)
+    gcn, mask = GCN(WIDTH, 9), mask_of([7, 2, 1], 8)
+    x = torch.randn(3, 8, WIDTH) + 3 * torch.randn(3, 1, WIDTH)
+    packing = Packing(mask)
+    with torch.no_grad():
+        h = gcn.norm(x)
+        found = packing.unpack(gcn(packing.pack(x), packing.pack(x), packing))
+        similar = similarity_adjacency(x, mask)
+        for row, length in enumerate([7, 2, 1]):
+            distance = torch.tensor([[math.exp(-abs(i - j) / math.e) for j in range(length)] for i in range(length)])
+            paths = []
+            for adjacency, graphs in ((similar[row, :length, :length], gcn.similar),
+                                      (distance / distance.sum(dim=1, keepdim=True), gcn.near)):
+                path = h[row, :length]
+                for graph in graphs:
+                    path = F.gelu(adjacency @ graph.weight(path) + graph.residual(path))
+                paths.append(path)
+            torch.testing.assert_close(found[row, :length], gcn.linear(torch.cat(paths, dim=-1)))
+    assert similar[0].count_nonzero() > 7  # there are edges besides those of a snippet to itself
+    assert torch.equal(distance_weights(3)[0], distance_weights(5)[2, 2:])
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), padding=st.integers(0, 6))
+def test_packing_and_unpacking_are_inverse_and_adjoint(lengths, padding):
+    mask = mask_of(lengths, max(lengths) + padding)
+    packing, generator = Packing(mask), torch.Generator().manual_seed(0)
+    x = torch.randn(*mask.shape, 3, generator=generator, requires_grad=True)
+    packed = packing.pack(x)
+    assert len(packed) <= sum(lengths) + GAP * len(lengths)
+    assert torch.equal(packing.unpack(packed), x * mask.unsqueeze(-1))
+    assert torch.equal(packed[packing.valid.squeeze(-1)], x[mask])
+    assert (packed[~packing.valid.squeeze(-1)] == 0).all()
+    (into, back) = torch.randn(packed.shape, generator=generator), torch.randn(x.shape, generator=generator)
+    torch.testing.assert_close(torch.autograd.grad(packed, x, into)[0], packing.unpack(into))
+    torch.testing.assert_close(torch.autograd.grad(packing.unpack(packed), packed, back)[0], packing.pack(back))
+
+
+def test_the_classifier_is_its_definition():
+    """a = w . (h + FFN(h)) + b, though the FFN's last layer is never run a snippet."""
+    torch.manual_seed(0)
+    classifier, h = Classifier(WIDTH), torch.randn(5, WIDTH, requires_grad=True)
+    expected = classifier.linear(h + classifier.ffn(h)).squeeze(-1)
+    torch.testing.assert_close(classifier(h), expected)
+    for found, wanted in zip(torch.autograd.grad(classifier(h).sum(), [h, *classifier.parameters()]),
+                             torch.autograd.grad(expected.sum(), [h, *classifier.parameters()]), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_top_k_is_a_sixteenth_plus_one():
