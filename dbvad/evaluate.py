@@ -6,7 +6,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dbvad.checkpoint import CheckpointError, Model, load_model
-from dbvad.data import Index, Video, few, read_index
+from dbvad.data import Index, Video, few, read_index, split_holdout
 from dbvad.features import read_features
-from dbvad.groundtruth import Ends, Format, Matched, Segment, frame_truth, match, read_annotations
+from dbvad.groundtruth import Format, Matched, Segment, frame_truth, match, read_annotations
 from dbvad.localization import ClassScores, localization_map
 from dbvad.metrics import VideoScores, auc, bootstrap, frame_metrics
+from dbvad.protocol import Ends, Protocol
 from dbvad.runlog import plain
-from dbvad.scoring import Scale, score_classes, snippet_edges
+from dbvad.scoring import score_classes, snippet_edges
 from pipeline.engine.store import Store, atomic_file
 from pipeline.instruments.hardware import pick_device
 
@@ -31,17 +32,6 @@ SCORES = pa.schema([("video_id", pa.string()), ("start", pa.int64()), ("end", pa
 
 class EvaluateError(ValueError):
     """Run, artifacts and annotations do not fit together; the message says where and what to do."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """The choices that a figure depends on. `crop`: averaged if None. `threshold`: for false alarms only."""
-
-    scale: Scale = "bins"
-    crop: int | None = None
-    ends: Ends = "inclusive"
-    threshold: float = 0.5
-    repeats: int = 1000  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -68,34 +58,32 @@ Track = Callable[[Iterable[Any], int], Iterable[Any]]
 
 def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, format: Format = "auto",
              protocol: Protocol | None = None, oracle: bool = False, device: str = "auto",
+             out: Path | None = None, index: Index | None = None,
              track: Track = lambda items, total: items) -> dict[str, Any]:
     """Score the test videos with the run's model, compare with the annotations, and return the result.
 
-    Writes scores.parquet (video_id, start, end exclusive, score; one row a snippet) into the run folder. Without
-    annotations only whole videos can be judged: `video_auc`. `oracle` adds the best figures over the run's kept epochs,
-    chosen on the test set and therefore no result. Raises EvaluateError, CheckpointError, DataError, FeatureError,
-    AnnotationError.
+    Writes scores.parquet (video_id, start, end exclusive, score; one row a snippet) into the run folder, or into `out`.
+    `index`: the test videos, where it was read already. Without annotations only whole videos can be judged:
+    `video_auc`. `oracle` adds the best figures over the run's kept epochs, chosen on the test set and therefore no
+    result. Raises EvaluateError, CheckpointError, DataError, FeatureError, AnnotationError.
     """
     protocol = protocol or Protocol()
-    try:
-        store, model = Store(artifacts), load_model(run, pick_device(device))
-    except ValueError as error:
-        raise error if isinstance(error, CheckpointError) else EvaluateError(str(error)) from error
-    index = read_index(store, "test")
+    store, model = Store(artifacts), _load(run, device)
+    index = index or read_index(store, "test")
     _check_fit(model, index, protocol)
     truth = _truth(annotations, format, index, protocol.ends) if annotations else None
     scored = score_videos(model, store, index, protocol, track)
-    save_scores(run / "scores.parquet", scored)
+    save_scores((out or run) / "scores.parquet", scored)
     result: dict[str, Any] = {
         "metrics": {"video_auc": _video_auc(scored)}, "intervals": {}, "localization": None,
         "videos": len(scored), "abnormal_videos": sum(s.video.abnormal for s in scored),
         "frames": int(sum(s.edges[-1] for s in scored)), "dropped": index.dropped,
-        "protocol": asdict(protocol) | {"selection": model.config.select},
+        "protocol": protocol.model_dump() | {"selection": model.config.select},
         "annotations": None, "provenance": _provenance(run, model, index)}
     if truth is not None and annotations is not None:
         videos = _with_truth(scored, truth)
         result["metrics"] |= frame_metrics(videos, threshold=protocol.threshold)
-        result["intervals"] = bootstrap(videos, repeats=protocol.repeats)
+        result["intervals"] = bootstrap(videos, repeats=protocol.repeats) if protocol.repeats else {}
         result["localization"] = _localization(scored, truth, model)
         result["abnormal_frames"] = int(sum(video.truth.sum() for video in videos))
         result["annotations"] = {"file": annotations.name, "path": str(annotations), "format": format,
@@ -104,6 +92,26 @@ def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, for
         if oracle:
             result["oracle"] = _oracle(run, store, index, truth, protocol, device)
     return plain(result)
+
+
+def judge_holdout(run: Path, artifacts: Path, *, protocol: Protocol | None = None, device: str = "auto",
+                  ) -> dict[str, Any]:
+    """The figure that options may be chosen by: AUC of the scores of held-out training videos under a protocol.
+
+    No test video and no frame-level truth is read. Raises EvaluateError without a hold-out, and as `evaluate`.
+    """
+    protocol = protocol or Protocol()
+    store, model = Store(artifacts), _load(run, device)
+    if not model.config.holdout:
+        raise EvaluateError(f"{run} held out no training video: train with --set holdout=0.2")
+    index = read_index(store, "train")
+    _check_fit(model, index, protocol)
+    _, held = split_holdout(np.array([video.abnormal for video in index.videos]), model.config.holdout,
+                            model.config.seed)
+    scored = score_videos(model, store, replace(index, videos=tuple(index.videos[place] for place in held)), protocol)
+    return plain({"metrics": {"holdout_auc": _video_auc(scored)}, "videos": len(scored),
+                  "protocol": protocol.model_dump() | {"selection": model.config.select},
+                  "provenance": _provenance(run, model, index)})
 
 
 def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
@@ -135,6 +143,13 @@ def save_result(path: Path, result: Mapping[str, Any]) -> None:
     """The result as JSON."""
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _load(run: Path, device: str) -> Model:
+    try:
+        return load_model(run, pick_device(device))
+    except ValueError as error:
+        raise error if isinstance(error, CheckpointError) else EvaluateError(str(error)) from error
 
 
 def _class_scores(columns: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-Ends = Literal["inclusive", "exclusive"]
+from dbvad.protocol import Ends
+
 Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mts", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv"}
 

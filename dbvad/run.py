@@ -166,6 +166,11 @@ class Run:
         return auc(self.data.abnormal[self.held], np.concatenate(scores))
 
 
+def uses_text(config: TrainConfig) -> bool:
+    """Whether the run trains on descriptions."""
+    return config.dbm and config.lambda_db > 0
+
+
 def refuse_to_mix(out: Path, overwrite: bool) -> None:
     """Raises TrainError if the folder holds a run that a new one would write over."""
     if not overwrite and any((out / name).exists() for name in (MODEL, CHECKPOINT)):

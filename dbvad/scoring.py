@@ -5,16 +5,13 @@ The network is trained on sequences of at most `length` snippets, so a longer vi
 the last one anchored at the end, overlaps averaged; `both`, the mean of the two. A shorter video is one sequence.
 """
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from dbvad.features import bin_edges, bin_means
 from dbvad.model.detector import ClassHead, Detector
-
-Scale = Literal["bins", "windows", "both"]
+from dbvad.protocol import Scale
 
 
 def score_features(model: Detector, features: np.ndarray, *, scale: Scale = "bins", crop: int | None = None,

@@ -27,7 +27,7 @@ from dbvad.interrupt import stop_on_signal
 from dbvad.label_texts import label_texts
 from dbvad.model.training import Losses, TrainingNetwork
 from dbvad.progress import progress, track
-from dbvad.run import Result, Run, TrainError, clear, refuse_to_mix
+from dbvad.run import Result, Run, TrainError, clear, refuse_to_mix, uses_text
 from dbvad.runlog import RunLog
 from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device, pick_precision
@@ -40,19 +40,22 @@ class Interrupted(Exception):
     """Stopped by Ctrl-C or SIGTERM with a checkpoint to go on from."""
 
 
-def train(config: TrainConfig, artifacts: Path, out: Path, *, resume: bool = False, overwrite: bool = False) -> Result:
+def train(config: TrainConfig, artifacts: Path, out: Path, *, resume: bool = False, overwrite: bool = False,
+          data: TrainingData | None = None, quiet: bool = False) -> Result:
     """Train on the artifacts' training videos and leave the model in `out`.
 
     A resumed run needs the configuration and the data that it was begun with. Under torchrun the processes share each
-    batch. Raises TrainError, Interrupted, DataError, FeatureError, CheckpointError.
+    batch. `data`: the training videos where they are open already. `quiet`: without progress. Raises TrainError,
+    Interrupted, DataError, FeatureError, CheckpointError.
     """
     with join() as group:
         if group.leads and not resume:
             refuse_to_mix(out, overwrite)
-        return _train(config, artifacts, out, resume, group)
+        return _train(config, artifacts, out, resume, group, data, quiet)
 
 
-def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group: Group) -> Result:
+def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group: Group, data: TrainingData | None,
+           quiet: bool) -> Result:
     saved = load_checkpoint(out / CHECKPOINT) if resume else None
     try:
         device = pick_device(f"cuda:{group.local_rank}" if config.device == "auto" and torch.cuda.is_available()
@@ -61,15 +64,14 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
         raise TrainError(str(error)) from error
     precision = pick_precision(config.precision, device)
 
-    uses_text = config.dbm and config.lambda_db > 0
     with group.leader_first():
-        data = read_training(Store(artifacts), bins=config.bins, cache=writable_cache(artifacts, out),
-                             descriptions=uses_text, track=track("read features"))
+        data = data or read_training(Store(artifacts), bins=config.bins, cache=writable_cache(artifacts, out),
+                                     descriptions=uses_text(config), track=track("read features"))
     chosen, held = split_holdout(data.abnormal, config.holdout, config.seed)
     trained_on = data.shuffled(config.seed) if config.descriptions == "shuffled" else data
 
     torch.manual_seed(config.seed)
-    texts = label_texts(config, data, device) if uses_text and config.sfp != "off" else None
+    texts = label_texts(config, data, device) if uses_text(config) and config.sfp != "off" else None
     network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group).to(device)
     optimizer = make_optimizer(network, config)
     if group.rank:
@@ -92,7 +94,7 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
     steps_per_epoch = len(plan(0))
     total = config.epochs * steps_per_epoch
     with (RunLog(out / "log.jsonl", keep=run.step) if group.leads else nullcontext()) as log, \
-            stop_on_signal() as stopped, progress("train", total, run.step, quiet=not group.leads) as update:
+            stop_on_signal() as stopped, progress("train", total, run.step, quiet=quiet or not group.leads) as update:
         while run.step < total:
             epoch, first = divmod(run.step, steps_per_epoch)
             for batch, waited in prefetch(trained_on, plan(epoch)[first:], device):

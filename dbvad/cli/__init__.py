@@ -7,7 +7,7 @@ import typer
 from typer.exceptions import TyperException
 
 from dbvad import __version__
-from dbvad.cli import artifacts, demo, doctor, evaluate, importing, pipeline, report, sql, train
+from dbvad.cli import ablate, artifacts, demo, doctor, evaluate, importing, pipeline, report, sql, train
 
 DONE, USAGE, INTERNAL, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -22,6 +22,7 @@ app.add_typer(demo.app, name="demo")
 app.command("sql")(sql.sql)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 

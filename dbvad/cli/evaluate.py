@@ -34,9 +34,10 @@ def evaluate(
     video,start,end[,label] in frames (start_s,end_s: in seconds). Without them only whole videos are judged. Several
     runs, one a seed, give mean and standard deviation as well.
     """
-    from dbvad.evaluate import Protocol, save_result
     from dbvad.evaluate import evaluate as judge
+    from dbvad.evaluate import save_result
     from dbvad.progress import track
+    from dbvad.protocol import Protocol
     from dbvad.summary import row as table_row
     from dbvad.summary import summarise
 

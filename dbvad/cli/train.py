@@ -33,7 +33,7 @@ def train(
     """
     given = list(settings or []) + [f"{key}={value}" for key, value in (("seed", seed), ("epochs", epochs))
                                     if value is not None]
-    chosen = _with_local_clip(_config(config, given, out if resume else None, preset), stages)
+    chosen = _parse(with_local_clip(keys(config, given, out if resume else None, preset), stages))
     from dbvad.train import Interrupted
     from dbvad.train import train as run
 
@@ -55,10 +55,10 @@ def train(
         _show(result, artifacts)
 
 
-def _config(path: Path | None, settings: list[str], resumed: Path | None, preset: str | None) -> "TrainConfig":
-    """Defaults, or the resumed run, or the preset, overlaid by the file, then by the settings. Raises ConfigError."""
+def keys(path: Path | None, settings: list[str], resumed: Path | None, preset: str | None) -> dict[str, Any]:
+    """Keys of the resumed run, or of the preset, overlaid by the file, then by the settings. Raises ConfigError."""
     from dbvad.config import TrainConfig
-    from pipeline.engine.config import ConfigError, load, parse
+    from pipeline.engine.config import ConfigError, load
 
     if path is not None and not path.is_file():
         raise ConfigError(f"no configuration at {path}: leave out --config for the defaults, or give a YAML file of "
@@ -74,17 +74,24 @@ def _config(path: Path | None, settings: list[str], resumed: Path | None, preset
         values = run_config(resumed).model_dump()
     if path is not None:
         values |= load(path, TrainConfig).model_dump(exclude_unset=True)
-    return parse(TrainConfig, values | _overrides(settings), "--set")
+    return values | _overrides(settings)
 
 
-def _with_local_clip(config: "TrainConfig", stages: Path) -> "TrainConfig":
+def _parse(values: dict[str, Any]) -> "TrainConfig":
+    from dbvad.config import TrainConfig
+    from pipeline.engine.config import parse
+
+    return parse(TrainConfig, values, "--set")
+
+
+def with_local_clip(values: dict[str, Any], stages: Path) -> dict[str, Any]:
     """A local CLIP goes by its folder's name in the artifacts; where that folder is, the stages file knows."""
-    if config.text_model is not None or not stages.is_file():
-        return config
+    if values.get("text_model") is not None or not stages.is_file():
+        return values
     from pipeline.stages import read
 
     model = read(stages).score.model
-    return config.model_copy(update={"text_model": model}) if Path(model).is_dir() else config
+    return values | {"text_model": model} if Path(model).is_dir() else values
 
 
 def _overrides(settings: list[str]) -> dict[str, Any]:

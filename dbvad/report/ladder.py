@@ -14,7 +14,7 @@ class Figure(BaseModel):
     """A metric over seeds, a fraction in 0..1."""
 
     mean: float
-    std: float = 0.0
+    std: float | None = None  # of one seed there is none
 
 
 class Step(BaseModel):
@@ -55,7 +55,9 @@ def _published(step: Step, order: list[str]) -> dict[str, float]:
 
 
 def _figure(figure: Figure | None) -> str:
-    return "" if figure is None else f"{100 * figure.mean:.2f} ± {100 * figure.std:.2f}"
+    if figure is None:
+        return ""
+    return f"{100 * figure.mean:.2f}" + ("" if figure.std is None else f" ± {100 * figure.std:.2f}")
 
 
 def _percent(value: float | None) -> str:

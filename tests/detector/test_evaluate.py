@@ -8,7 +8,8 @@ import pytest
 
 from dbvad.checkpoint import CheckpointError, load_model
 from dbvad.config import TrainConfig
-from dbvad.evaluate import EvaluateError, Protocol, Scored, _class_scores, evaluate, save_result
+from dbvad.evaluate import EvaluateError, Scored, _class_scores, evaluate, save_result
+from dbvad.protocol import Protocol
 from dbvad.train import train
 from tests.detector.planted import World, plant
 

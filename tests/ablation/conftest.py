@@ -1,0 +1,1 @@
+from tests.detector.conftest import _one_thread  # noqa: F401
