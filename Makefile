@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint vllm test-vllm clean
+.PHONY: help setup demo test lint vllm test-vllm gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ vllm: setup ## build .venv-vllm, the server's own environment: vllm on a GPU, vl
 
 test-vllm: vllm ## the tests against a real vLLM server
 	@$(BIN)/python -m pytest -m vllm
+
+gpu-check: ## figures of a CUDA GPU, by .venv if it is there, else by PYTHON, whose torch must see the GPU
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/gpu_check.py
 
 clean: ## remove what the targets built, but no artifacts
 	rm -rf $(VENV) .venv-vllm build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import av
 import numpy as np
 
 from dbvad.demo.world.camera import FPS, HEIGHT, WIDTH
@@ -116,6 +115,8 @@ def _render_video(job: tuple[Video, str]) -> tuple[Video, dict[str, object]]:
 
 def encode(path: Path, story: Story) -> None:
     """Write the story as H.264 in mp4, with the coarse quality of a surveillance recorder."""
+    import av  # here, so that frames can be drawn where it is not installed
+
     quality = np.random.default_rng((story.seed, 4)).integers(25, 32)
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(
