@@ -1,6 +1,6 @@
 """A describe stage over videos whose decode and select shards are made up; a video's labels order the server's faults.
 
-Also a program, to be killed: `python -m tests.vlm.describe_world FOLDER OPTIONS COUNT`.
+Also a program, to be killed: `python -m tests.vlm.describe_world FOLDER OPTIONS COUNT [MODEL]`.
 """
 
 import io
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from PIL import Image
 from rich.console import Console
 
 from pipeline.contracts import DECODE, SELECT, Contract
@@ -55,23 +57,36 @@ def video(name: str, *labels: str, split: str = "train") -> Source:
     return Source(name, Path(name), name, facts={"split": split, "labels": list(labels)})
 
 
+def picture(name: str, place: int) -> bytes:
+    """A JPEG of coloured blocks; the last one of a video called corrupt is broken."""
+    if name.startswith("corrupt") and place == 2:
+        return b"\xff\xd8 no picture"
+    blocks = np.random.default_rng([*name.encode(), place]).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    jpeg = io.BytesIO()
+    Image.fromarray(blocks).resize((84, 56)).save(jpeg, "JPEG")
+    return jpeg.getvalue()
+
+
 def frames(name: str, contract: Contract) -> pa.Table:
     """Three frames, of which the last two are key frames."""
     if contract is SELECT:
         rows = [{"rank": rank, "frame_idx": 32 - 16 * rank, "score": 1.0, "strategy": "kess"} for rank in range(2)]
     else:
-        rows = [{"frame_idx": 16 * i, "pts_s": float(i), "width": 8, "height": 8, "jpeg": bytes([i])} for i in range(3)]
+        rows = [{"frame_idx": 16 * i, "pts_s": float(i), "width": 8, "height": 8, "jpeg": picture(name, i)}
+                for i in range(3)]
     return pa.Table.from_pylist([{"video_id": name} | row for row in rows], schema=contract.schema)
 
 
-def describe(folder: Path, options: VllmOptions, sources: Sequence[Source], concurrency: int = 8) -> Outcome:
+def describe(folder: Path, options: VllmOptions, sources: Sequence[Source], concurrency: int = 8,
+             model: str = MODEL) -> Outcome:
     """Run the stage; artifacts in `folder`."""
     prompt = folder / "prompt.txt"
     folder.mkdir(exist_ok=True)
     prompt.write_text(PROMPT)
-    params = DescribeParams(engine="vllm", model=MODEL, prompt=str(prompt), concurrency=concurrency, vllm=options)
+    params = DescribeParams(engine="vllm", model=model, prompt=str(prompt), max_tokens=16, concurrency=concurrency,
+                            vllm=options)
     stages: list[Stage] = [MadeUp("decode", DECODE), MadeUp("select", SELECT, ("decode",)),
-              Describe(params, {"name": MODEL}, folder / "servers")]
+              Describe(params, {"name": model}, folder / "servers")]
     store = Store(folder)
     for unit in make_plan(stages, sources, store).values():
         if unit.stage != "describe" and unit.state is not State.DONE:
@@ -83,4 +98,5 @@ def describe(folder: Path, options: VllmOptions, sources: Sequence[Source], conc
 
 if __name__ == "__main__":
     describe(Path(sys.argv[1]), VllmOptions.model_validate_json(sys.argv[2]),
-             [video(f"{i:02}.mp4", f"event {i:02}") for i in range(int(sys.argv[3]))], concurrency=2)
+             [video(f"{i:02}.mp4", f"event {i:02}") for i in range(int(sys.argv[3]))], concurrency=2,
+             model=(sys.argv[4:] or [MODEL])[0])

@@ -3,6 +3,7 @@
 A prompt asks for its own faults: `fault=500*2` makes its first two attempts fail. What the server saw is kept in files
 under $FAKE_STATE, so that counts survive its restarts: `seen` (a line a request) and `answered` (a line an answer).
 As vLLM does, it has a second process (the engine core), here in a session of its own to make escape easy.
+With `--upstream URL` it is a bad network before a real server: what no fault strikes is handed on, and answered there.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -40,6 +43,7 @@ def count(name: str, line: str) -> int:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     names: tuple[str, ...] = ()
+    upstream: str | None = None
     core: "subprocess.Popen[bytes]"
 
     def log_message(self, *args: object) -> None:
@@ -54,6 +58,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def from_upstream(self, body: bytes | None = None) -> tuple[int, bytes]:
+        """Status and answer of the server behind this one, asked the same."""
+        headers = {name: self.headers[name] for name in ("Authorization", "Content-Type") if self.headers[name]}
+        request = urllib.request.Request(f"{self.upstream}{self.path}", body, headers)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
     def allowed(self) -> bool:
         key = os.environ.get("VLLM_API_KEY")
         if key and self.headers["Authorization"] != f"Bearer {key}":
@@ -62,7 +76,9 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def do_GET(self) -> None:
-        if self.path != "/v1/models":
+        if self.upstream:
+            self.reply(*self.from_upstream())
+        elif self.path != "/v1/models":
             self.reply(404, {"detail": "Not Found"})
         elif self.allowed():
             self.reply(200, {"object": "list", "data": [
@@ -70,7 +86,8 @@ class Handler(BaseHTTPRequestHandler):
                 for name in self.names]})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(data)
         if not self.allowed():
             return
         if "FAKE_STRICT" in os.environ and "mm_processor_kwargs" in body:
@@ -87,6 +104,12 @@ class Handler(BaseHTTPRequestHandler):
         if fault and attempt <= int(fault[2] or 1):
             self.fail(fault[1])
             return
+        if self.upstream:
+            status, answer = self.from_upstream(data)
+            if status == 200:
+                count("answered", prompt)
+            self.reply(status, answer)
+            return
         asked = {name: body.get(name) for name in ("model", "temperature", "seed", "max_tokens", "mm_processor_kwargs")}
         count("answered", prompt)
         self.reply(200, {
@@ -97,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def fail(self, fault: str) -> None:
         if fault.isdigit():
-            headers = {"Retry-After": os.environ.get("FAKE_RETRY_AFTER", "0.3")} if fault in ("429", "503") else {}
+            headers = {"Retry-After": "0.3"} if fault in ("429", "503") else {}
             self.reply(int(fault), {"error": {"message": f"fault {fault}", "code": int(fault)}}, headers)
         elif fault == "html":
             self.reply(200, b"<html>gateway</html>", {"Content-Type": "text/html"})
@@ -141,6 +164,7 @@ def main() -> None:
                  "--tensor-parallel-size", "--data-parallel-size"):
         parser.add_argument(flag)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--upstream")
     parser.add_argument("--served-model-name", nargs="+")
     parser.add_argument("--disable-uvicorn-access-log", action="store_true")
     parser.add_argument("--enforce-eager", action="store_true")
@@ -154,7 +178,7 @@ def main() -> None:
         if fault == "silent":
             time.sleep(60)
         sys.exit(START_FAULTS[fault])
-    Handler.names = tuple(given.served_model_name)
+    Handler.names, Handler.upstream = tuple(given.served_model_name), given.upstream
     Handler.core = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     ThreadingHTTPServer.request_queue_size = 128
     ThreadingHTTPServer((given.host, given.port), Handler).serve_forever()

@@ -44,7 +44,7 @@ class Fake:
         self.site = fake_site(folder / "site")
 
     def options(self, env: dict[str, str] | None = None, **given: Any) -> VllmOptions:
-        defaults = {"python": sys.executable, "backoff_s": 0.05, "request_timeout_s": 5.0, "startup_timeout_s": 20.0}
+        defaults = {"python": sys.executable, "backoff_s": 0.05, "request_timeout_s": 5.0, "startup_timeout_s": 60.0}
         return VllmOptions(**defaults | given,
                            env={"FAKE_STATE": str(self.state), "PYTHONPATH": str(self.site)} | (env or {}))
 
@@ -58,11 +58,13 @@ class Fake:
 
 
 class Remote:
-    """A fake that runs elsewhere: started and ended by the test, at a port that stays."""
+    """A fake that runs elsewhere: started and ended by the test, at a port that stays. `upstream`: it only relays."""
 
-    def __init__(self, folder: Path, names: Sequence[str] = (MODEL,), env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = (MODEL,), env: dict[str, str] | None = None,
+                 upstream: str | None = None) -> None:
         folder.mkdir(parents=True)
         self.folder, self.names, self.env = folder, names, env or {}
+        self.relay = ["--upstream", upstream] if upstream else []
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -72,8 +74,9 @@ class Remote:
     def start(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, SERVER, "--host", "127.0.0.1", "--port", str(self.port), "--served-model-name",
-             *self.names], env={**os.environ, "FAKE_STATE": str(self.folder)} | self.env, start_new_session=True)
-        deadline = time.monotonic() + 10
+             *self.names, *self.relay], env={**os.environ, "FAKE_STATE": str(self.folder)} | self.env,
+            start_new_session=True)
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -90,7 +93,10 @@ class Remote:
             self.process = None
 
     def answered(self) -> Counter[str]:
-        path = self.folder / "answered"
+        return self.counts("answered")
+
+    def counts(self, name: str) -> Counter[str]:
+        path = self.folder / name
         return Counter(path.read_text().splitlines() if path.exists() else ())
 
 

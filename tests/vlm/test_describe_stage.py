@@ -43,7 +43,7 @@ def test_after_a_kill_half_way_the_server_is_asked_for_the_missing_half_only(fak
                fake.options({"FAKE_LATENCY": "0.15"}).model_dump_json(), str(count)]
     first = subprocess.Popen(command, start_new_session=True)
     store = Store(folder)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(store.shards("describe")) < count // 2 and time.monotonic() < deadline:
         assert first.poll() is None
         time.sleep(0.02)
@@ -51,7 +51,7 @@ def test_after_a_kill_half_way_the_server_is_asked_for_the_missing_half_only(fak
     assert family(token)
     first.kill()
     first.wait()
-    assert not alive(token, within_s=10)
+    assert not alive(token, within_s=60)
     done, asked = len(store.videos("describe")), fake.counts("seen").total()
     assert count // 2 <= done < count
     subprocess.run(command, check=True)

@@ -57,9 +57,9 @@ def test_nothing_outlives_the_parent(fake: Fake, number: signal.Signals, script:
     token, supervisor = token_in(fake.logs), supervisor_of(process)
     assert alive(token) == 2  # the server, and its engine core in a session of its own
     process.send_signal(number)
-    process.wait(15)
-    assert not alive(token, within_s=10)
-    supervisor.wait(5)
+    process.wait(60)
+    assert not alive(token, within_s=60)
+    supervisor.wait(60)
 
 
 def test_what_a_double_kill_leaves_is_ended_by_the_next_start_and_nothing_else_is(fake: Fake, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_a_double_kill_leaves_is_ended_by_the_next_start_and_nothing_else_i
         if beside is not None:
             beside.kill()
             beside.wait()
-    assert not alive(other, within_s=10)
+    assert not alive(other, within_s=60)
 
 
 def test_a_record_whose_process_id_was_reused_is_known_as_stale(fake: Fake) -> None:

@@ -6,22 +6,29 @@ in float32. What is said here of equal texts is thus about the pictures, the pro
 """
 
 import io
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from pipeline.engine.store import Store
 from pipeline.instruments.vlm import Request, RequestError
 from pipeline.instruments.vlm.managed import PROJECT
 from pipeline.instruments.vlm.options import VllmOptions
 from pipeline.instruments.vlm.supervise import family
 from pipeline.instruments.vlm.vllm_server import VllmEngine
 from tests.tiny import tiny_qwen
-from tests.vlm.fakes import alive, token_in
+from tests.vlm import describe_world
+from tests.vlm.fakes import Remote, alive, remotes, token_in
 
 PYTHON = PROJECT / ".venv-vllm/bin/python"
 MAX_PIXELS = 112 * 112
@@ -71,6 +78,7 @@ def test_vllm_and_transformers_write_the_same_texts(vllm: VllmEngine, model: Pat
 
     requests = [video(number) for number in range(64)]
     served = describe_all(vllm, requests)
+    torch.set_num_threads(1)  # so small a model is slower on threads that wait for each other
     with TransformersEngine(str(model), device="cpu", precision="fp32", max_pixels=MAX_PIXELS) as engine:
         local = [engine.describe(request) for request in requests]
         assert vllm.describe(requests[0]).prompt_tokens == local[0].prompt_tokens  # max_pixels means the same to both
@@ -103,6 +111,62 @@ def test_what_the_server_refuses_costs_that_request_only(vllm: VllmEngine, reque
             refused.result()
         assert error.value.kind == kind
         assert fine.result().text
+
+
+@pytest.fixture
+def network(vllm: VllmEngine, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
+    """A bad network before the server; its key is in $DBVAD_TEST_KEY."""
+    assert vllm._server is not None
+    monkeypatch.setenv("DBVAD_TEST_KEY", vllm._server.api_key)
+    relay = Remote(tmp_path / "network", [str(model)], upstream=vllm._server.base_url.removesuffix("/v1"))
+    with remotes(relay):
+        yield relay
+
+
+def through(network: Remote, **given: Any) -> VllmOptions:
+    return VllmOptions(base_urls=(network.url,), api_key_env="DBVAD_TEST_KEY", backoff_s=0.05, **given)
+
+
+def test_through_a_bad_network_every_video_is_described_once_or_says_why(network: Remote, model: Path,
+                                                                         tmp_path: Path) -> None:
+    faults = ["500", "503", "429", "html", "badjson", "nochoices", "cut", "drip", "400*9", "500*99"]
+    labels = [f"event {i:02}" + (f" fault={faults[i]}" if i < len(faults) else "") for i in range(30)]
+    sources = [describe_world.video(f"v{i:02}.mp4", label) for i, label in enumerate(labels)]
+    sources.append(describe_world.video("corrupt.mp4", "corrupt"))
+    outcome = describe_world.describe(tmp_path / "artifacts", through(network, request_timeout_s=20), sources,
+                                      model=str(model))
+    assert not outcome.stage_errors
+    store = Store(tmp_path / "artifacts")
+    bad = {"v08.mp4": "rejected", "v09.mp4": "server_error", "corrupt.mp4": "bad_image"}
+    assert {name: row["kind"] for name in bad if (row := store.quarantined("describe", name))} == bad
+    assert set(store.videos("describe")) == {source.video_id for source in sources} - {*bad}
+    for source in sources:
+        if source.video_id not in bad:
+            (row,) = store.read("describe", source.video_id).to_pylist()
+            (label,) = source.facts["labels"]
+            answers = sum(n for prompt, n in network.answered().items() if label in prompt)
+            assert row["text"]
+            assert answers == 1 + ("asked_twice" in row["flags"])
+
+
+def test_a_run_killed_half_way_asks_for_the_missing_half_only(network: Remote, model: Path, tmp_path: Path) -> None:
+    folder, count = tmp_path / "artifacts", 40
+    command = [sys.executable, "-m", "tests.vlm.describe_world", str(folder), through(network).model_dump_json(
+        exclude_defaults=True), str(count), str(model)]
+    first = subprocess.Popen(command)
+    store = Store(folder)
+    while len(store.shards("describe")) < count // 2:
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    done, before = store.videos("describe"), network.counts("seen")
+    assert count // 2 <= len(done) < count
+    subprocess.run(command, check=True)
+    asked = network.counts("seen") - before
+    assert len(store.videos("describe")) == count
+    assert len(asked) == count - len(done)
+    assert not any(f"event {name.removesuffix('.mp4')}" in prompt for prompt in asked for name in done)
 
 
 def test_the_family_of_processes_is_known_whole_and_a_killed_worker_loses_nothing(vllm: VllmEngine, logs: Path) -> None:
