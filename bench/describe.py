@@ -47,11 +47,16 @@ KEY = "DBVAD_BENCH_KEY"
 
 @dataclass(frozen=True)
 class Round:
-    """One client's pass over all requests. `busy`: share of the server's processors (GPUs, else CPU cores) in use."""
+    """One client's pass over all requests.
+
+    `busy`: share of the server's processors (GPUs, else CPU cores) in use; `client_ms`: this process's CPU time a
+    request.
+    """
 
     requests_s: float
     tokens_s: float
     busy: float
+    client_ms: float
 
 
 def picture(seed: int, side: int) -> bytes:
@@ -162,11 +167,12 @@ def server(given: argparse.Namespace, model: str, logs: Path) -> Iterator[tuple[
 def timed(work: Callable[[], None], base_url: str) -> Round:
     requests, tokens = served(base_url)
     with busy_meter() as busy:
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         work()
-        seconds, used = time.perf_counter() - began, busy()
+        seconds, cpu_s, used = time.perf_counter() - began, time.process_time() - began_cpu, busy()
     requests_after, tokens_after = served(base_url)
-    return Round((requests_after - requests) / seconds, (tokens_after - tokens) / seconds, used)
+    count = requests_after - requests
+    return Round(count / seconds, (tokens_after - tokens) / seconds, used, 1000 * cpu_s / count)
 
 
 def median(rounds: list[Round]) -> Round:
@@ -196,15 +202,15 @@ def main() -> None:
         with server(given, model, Path(folder)) as (url, key), ExitStack() as stack:
             os.environ[KEY] = key
             options = VllmOptions(base_urls=(url,), api_key_env=KEY)
-            engine = stack.enter_context(VllmEngine(model, options=options))
-            stage = Describe(DescribeParams(engine="vllm", model=model, max_tokens=given.max_tokens, vllm=options),
-                             {"name": model}, Path(folder))
+            engine = stack.enter_context(VllmEngine(model, options=options, in_flight=given.concurrency))
+            stage = Describe(DescribeParams(engine="vllm", model=model, max_tokens=given.max_tokens,
+                                            concurrency=given.concurrency, vllm=options), {"name": model}, Path(folder))
             worker = stack.enter_context(stage.open(print))
             sources = fill(store := Store(Path(folder) / "artifacts"), requests)
             clients: dict[str, Callable[[], None]] = {
                 "bare": lambda: bare(url, key, model, requests, given.concurrency),
                 "engine": lambda: through_engine(engine, requests, given.concurrency),
-                "stage": lambda: through_stage(worker, store, sources, given.concurrency)}
+                "stage": lambda: through_stage(worker, store, sources, stage.concurrency)}
             rounds: dict[str, list[Round]] = {name: [] for name in clients}
             for number in range(given.rounds + 1):
                 for name, work in clients.items():
@@ -213,10 +219,10 @@ def main() -> None:
                         rounds[name].append(result)
     medians = {name: median(results) for name, results in rounds.items()}
     ratios = {name: result.requests_s / medians["bare"].requests_s for name, result in medians.items()}
-    print(f"{'client':8}{'requests/s':>12}{'tokens/s':>12}{'of bare':>9}{'server busy':>13}"
+    print(f"{'client':8}{'requests/s':>12}{'tokens/s':>12}{'of bare':>9}{'server busy':>13}{'client ms':>11}"
           f"   (median of {given.rounds} rounds)")
     for name, result in medians.items():
-        print(f"{name:8}{result.requests_s:12.1f}{result.tokens_s:12.1f}{ratios[name]:9.0%}{result.busy:13.0%}")
+        print(f"{name:8}{result.requests_s:12.1f}{result.tokens_s:12.1f}{ratios[name]:9.0%}{result.busy:13.0%}{result.client_ms:11.1f}")
     print(json.dumps({"settings": vars(given), "of_bare": ratios, "rounds": {
         name: [asdict(one) for one in results] for name, results in rounds.items()}}))
 

@@ -104,7 +104,7 @@ class Store:
     def read(self, stage: str, video_id: str, columns: list[str] | None = None) -> pa.Table:
         """The rows of a shard. Raises MissingShard."""
         with pq.ParquetFile(self._there(stage, video_id)) as file:
-            return file.read(columns=columns)
+            return file.read(columns=columns, use_threads=False)
 
     def batches(self, stage: str, video_id: str, rows: int, columns: list[str]) -> Iterator[pa.Table]:
         """The rows of a shard, `rows` at a time, so that a long video never lies in memory whole. Raises MissingShard.
@@ -112,7 +112,7 @@ class Store:
         Every batch but the last has exactly `rows` rows.
         """
         with pq.ParquetFile(self._there(stage, video_id)) as file:
-            for batch in file.iter_batches(rows, columns=columns):
+            for batch in file.iter_batches(rows, columns=columns, use_threads=False):
                 yield pa.Table.from_batches([batch])
 
     def shards(self, stage: str) -> list[Path]:

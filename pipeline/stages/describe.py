@@ -59,7 +59,8 @@ class Describe:
         """`logs`: where a managed server writes its log and leaves its process id."""
         self.params, self.model, self.logs = params, model, logs
         self.prompt = load_prompt(params.prompt)
-        self.concurrency = params.concurrency if params.engine == "vllm" else 1
+        # More videos than requests in flight: reading and publishing then keep no place at the server empty.
+        self.concurrency = params.concurrency + -(-params.concurrency // 4) if params.engine == "vllm" else 1
         self.timeout_s, self.memory_mb = params.timeout_s, params.memory_mb
         if params.engine == "vllm":  # bounded by itself; a deadline that strikes first would take the server along
             self.timeout_s = max(self.timeout_s, 2 * params.vllm.longest_s)
@@ -93,8 +94,8 @@ class Describe:
         if given.engine == "vllm":
             from pipeline.instruments.vlm.vllm_server import VllmEngine
 
-            return VllmEngine(given.model, given.revision, given.vllm, max_pixels=given.max_pixels, logs=self.logs,
-                              progress=note)
+            return VllmEngine(given.model, given.revision, given.vllm, max_pixels=given.max_pixels,
+                              in_flight=given.concurrency, logs=self.logs, progress=note)
         from pipeline.instruments.vlm.transformers_local import TransformersEngine
 
         return TransformersEngine(given.model, given.revision, device=given.device, precision=given.precision,

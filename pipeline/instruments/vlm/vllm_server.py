@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class VllmEngine:
-    """An Engine that speaks to vLLM by HTTP; `describe` is called from as many threads as requests shall be in flight.
+    """An Engine that speaks to vLLM by HTTP; `describe` is called from many threads, of which `in_flight` are let on.
 
     A lost or hung server is restarted (managed) or taken out and probed again (remote), and what was in flight is sent
     again, so a request ends in exactly one of: its answer, RequestError, EngineError. `logs` is the folder for a
@@ -37,7 +37,7 @@ class VllmEngine:
     """
 
     def __init__(self, model: str, revision: str | None = None, options: VllmOptions | None = None, *,
-                 max_pixels: int | None = None, logs: str | Path = "vllm-logs",
+                 max_pixels: int | None = None, in_flight: int = 32, logs: str | Path = "vllm-logs",
                  progress: Callable[[str], None] | None = None) -> None:
         self.options = options or VllmOptions()
         if not self.options.base_urls and Path(model).is_dir():
@@ -48,6 +48,7 @@ class VllmEngine:
             model, revision, self.options, logs=logs, max_pixels=max_pixels, progress=progress)
         self._max_pixels = None if self._server else max_pixels  # ours is started with it
         self._api_key = _key_from(self.options.api_key_env)
+        self._in_flight = in_flight
         self._restarts = 0
         self._given_up = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,6 +99,7 @@ class VllmEngine:
 
     async def _open(self) -> None:
         self._alone = asyncio.Lock()
+        self._slots = asyncio.Semaphore(self._in_flight)
         if self._server:
             endpoints = [Endpoint(connect(self._server.base_url, self._server.api_key, local=True))]
         else:
@@ -125,24 +127,25 @@ class VllmEngine:
         failures, losses, limited_s = 0, 0, 0.0
         while True:
             async with self._alone if losses >= SUSPICIOUS_LOSSES else contextlib.nullcontext():
-                endpoint = await self._pool.acquire()
-                answers, losses_before = endpoint.answers, endpoint.losses
-                try:
-                    answer = await ask(endpoint.client, endpoint.model, request, messages,
-                                       timeout_s=self.options.request_timeout_s, max_pixels=self._max_pixels)
-                except Transient as fault:
-                    failed = fault
-                except RequestError:
-                    self._answered(endpoint)
-                    raise
-                except EngineError as error:
-                    await self._pool.fail(error)
-                    raise
-                else:
-                    self._answered(endpoint)
-                    return answer
-                finally:
-                    self._pool.release(endpoint)
+                async with self._slots:
+                    endpoint = await self._pool.acquire()
+                    answers, losses_before = endpoint.answers, endpoint.losses
+                    try:
+                        answer = await ask(endpoint.client, endpoint.model, request, messages,
+                                           timeout_s=self.options.request_timeout_s, max_pixels=self._max_pixels)
+                    except Transient as fault:
+                        failed = fault
+                    except RequestError:
+                        self._answered(endpoint)
+                        raise
+                    except EngineError as error:
+                        await self._pool.fail(error)
+                        raise
+                    else:
+                        self._answered(endpoint)
+                        return answer
+                    finally:
+                        self._pool.release(endpoint)
                 pause = self._pause(failed, failures)
                 endpoint.rests_until = asyncio.get_running_loop().time() + pause
                 await asyncio.sleep(pause)
