@@ -17,7 +17,8 @@ def report(
     annotations: Annotated[Path | None, typer.Option(help="When events happen; by default what the run was evaluated "
                                                           "with.")] = None,
     format: Annotated[Format, typer.Option(help="Format of the annotations.")] = "auto",
-    ladder: Annotated[Path | None, typer.Option(help="Result of an ablation, by default RUN/ladder.json.")] = None,
+    ladder: Annotated[list[Path] | None, typer.Option(help="Outcome of `dbvad ablate` (ladder.json), may be repeated.")
+                      ] = None,
     max_videos: Annotated[int | None, typer.Option(min=1, help="Show so many videos at most, from the best to the "
                                                                "worst.")] = None,
     frames: Annotated[int | None, typer.Option(min=0, help="Pictures a video at most; by default 24 to 120, the more "
@@ -39,7 +40,7 @@ def report(
 
     began = time.monotonic()
     page = out if out.suffix.lower() in (".html", ".htm") else out / "index.html"
-    inputs = read_inputs(Store(artifacts), run, annotations, format, ladder)
+    inputs = read_inputs(Store(artifacts), run, annotations, format, ladder or ())
     written = write_report(inputs, page, max_videos=max_videos, frames=frames, track=track("report"))
     seconds = time.monotonic() - began
     if as_json:

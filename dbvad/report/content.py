@@ -3,19 +3,25 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dbvad.report.inputs import Inputs, Video
 from dbvad.report.judge import Curves, Judged, by_class, curves
-from dbvad.report.ladder import METRICS, LadderError, read_ladder
+from dbvad.report.ladder import LadderError, read_ladder
 from dbvad.report.provenance import Making, run_facts
-from dbvad.report.strategies import NAMES, Tally
+from dbvad.report.strategies import NAMES, Tally, disagreement
 from dbvad.report.timeline import SPARK, Row, Shown
 
+EXAMPLES = 6  # videos offered on which the key frame strategies differ
 EXTREMES = 4  # best, worst and most alarming normal videos shown
 HEADLINE = ("auc", "ap", "ano_auc", "macro_auc")
+METRICS = {
+    "auc": "AUC", "ap": "AP", "ano_auc": "Ano-AUC", "macro_auc": "Macro AUC", "video_auc": "Video AUC",
+    "false_alarms": "False alarms", "ap_trapezoid": "AP (trapezoid)",
+}
 MEANING = {
     "auc": "how often a frame of an event scores higher than a normal frame",
     "ap": "precision averaged over all recalls, frame by frame",
@@ -78,7 +84,7 @@ class Collected:
         self.pictures: dict[str, str] = {}
         self.numbers: dict[str, int] = {}
         self.tallies = {strategy: Tally() for strategy in NAMES}
-        self.example: tuple[float, int] | None = None  # shortest true event, as a share of its video, and its number
+        self.telling: list[tuple[tuple[float, ...], int]] = []  # how far the strategies differ, and the video's number
         self.described = 0
         self._wanted = {video_id for ids in chosen.extremes.values() for video_id in ids}
 
@@ -97,42 +103,43 @@ class Collected:
             segments = inputs.truth.get(video_id, ())
             for strategy, tally in self.tallies.items():
                 tally.add(shown.comparison, strategy, shown.frames, segments)
-            shortest = min(((s.end - s.start) / shown.frames for s in segments), default=1.0)
-            if self.example is None or shortest < self.example[0]:
-                self.example = (shortest, number)
+            self.telling.append((disagreement(shown.comparison, shown.frames, segments), number))
 
 
 def content(inputs: Inputs, chosen: Chosen, collected: Collected, making: Making) -> dict[str, Any]:
     """The values of the template, by name."""
     result, drawn = inputs.result or {}, curves(inputs.scores, inputs.truth)
     missing = dict(inputs.missing)
-    ladder = _ladder(inputs, missing)
+    ladders = _ladders(inputs, missing)
     _explain(inputs, collected, drawn is not None, missing)
     videos = {video.video_id: video for video in chosen.videos}
     tiles = {title: [(videos[video_id], collected.rows[collected.numbers[video_id]], collected.pictures.get(video_id))
                      for video_id in video_ids] for title, video_ids in chosen.extremes.items()}
     return {
         "missing": {part: missing.get(part, "") for part in PARTS}, "result": result,
-        "run": inputs.run.name if inputs.run else None,
+        "run": _title(inputs.run),
         "counts": _counts(inputs.videos), "left_out": len(inputs.videos) - len(chosen.videos),
         "headline": [(METRICS[name], MEANING[name], *_bounds(result, name)) for name in _headline(result)],
         "others": _others(result), "curves": _drawn(drawn), "prevalence": drawn.prevalence if drawn else None,
         "classes": by_class(inputs.videos, chosen.judged), "extremes": tiles, "pictures": bool(collected.pictures),
+        "trained": len({video.split == "train" for video in chosen.videos}) == 2,
         "scored": bool(inputs.scores), "rows": collected.rows, "spark": SPARK, "first": collected.numbers[chosen.first],
         "labels": sorted({label for row in collected.rows for label in row.video.labels or ()}),
         "strategies": [tally.row(strategy) for strategy, tally in collected.tallies.items()],
-        "compared": collected.tallies["kess"], "example": collected.example[1] if collected.example else None,
-        "ladder": ladder, "run_facts": run_facts(inputs.result), "stages": making.stages(),
+        "compared": collected.tallies["kess"], "telling": [number for _, number in sorted(
+            collected.telling, key=lambda one: ([-part for part in one[0]], one[1]))[:EXAMPLES]],
+        "ladders": ladders, "run_facts": run_facts(inputs.result), "stages": making.stages(),
     }
 
 
-def _ladder(inputs: Inputs, missing: dict[str, str]) -> dict[str, Any] | None:
-    if inputs.ladder is not None:
+def _ladders(inputs: Inputs, missing: dict[str, str]) -> list[dict[str, Any]]:
+    tables = []
+    for found in inputs.ladders:
         try:
-            return read_ladder(inputs.ladder)
+            tables.append(read_ladder(found))
         except LadderError as error:
-            missing["ladder"] = f"The ladder cannot be shown: {error}."
-    return None
+            missing["ladder"] = f"A ladder cannot be shown: {error}."
+    return tables
 
 
 def _explain(inputs: Inputs, collected: Collected, drawn: bool, missing: dict[str, str]) -> None:
@@ -153,6 +160,11 @@ def _explain(inputs: Inputs, collected: Collected, drawn: bool, missing: dict[st
                                                      "are no curves to draw.")
 
 
+def _title(run: Path | None) -> str | None:
+    """The run as it was named, or of a longer path its last two parts: those of `demo/run` or `runs/first`."""
+    return None if run is None else "/".join([part for part in run.parts if part != run.anchor][-2:])
+
+
 def _headline(result: Mapping[str, Any]) -> list[str]:
     found = [name for name in (*HEADLINE, "video_auc") if _number(result.get("metrics", {}).get(name))]
     return found[:len(HEADLINE)]
@@ -165,7 +177,10 @@ def _bounds(result: Mapping[str, Any], name: str) -> tuple[float, list[float] | 
 
 def _others(result: Mapping[str, Any]) -> list[tuple[str, float]]:
     shown = _headline(result)
-    rows = [(METRICS.get(name, name), value) for name, value in result.get("metrics", {}).items()
+    titles, over = dict(METRICS), (result.get("protocol") or {}).get("threshold")
+    if _number(over):
+        titles["false_alarms"] = f"Frames of normal videos over {over:g}"
+    rows = [(titles.get(name, name), value) for name, value in result.get("metrics", {}).items()
             if name not in shown and _number(value)]
     found = result.get("localization")
     if isinstance(found, dict):

@@ -1,7 +1,7 @@
 """What a report is made from: the videos, and where there are any, a run's result and scores, and the truth."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,13 @@ class Inputs:
     videos: tuple[Video, ...]
     scores: Mapping[str, Scores]
     result: Mapping[str, Any] | None
-    ladder: Any
+    ladders: tuple[Any, ...]
     truth: Mapping[str, tuple[Segment, ...]]
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def read_inputs(store: Store, run: Path | None, annotations: Path | None, format: Format, ladder: Path | None,
-                ) -> Inputs:
+def read_inputs(store: Store, run: Path | None, annotations: Path | None, format: Format,
+                ladders: Sequence[Path] = ()) -> Inputs:
     """Read what there is. Raises ReportError, and AnnotationError for a file that the user named."""
     if run is not None and not run.is_dir():
         raise ReportError(f"no run folder at {run}: make one with `dbvad train --out {run}`")
@@ -74,7 +74,7 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
         raise ReportError(f"nothing to report on: no videos in {store.root} and no scores of a run. Run "
                           f"`dbvad pipeline run` first, or name another folder by --artifacts")
     truth = _read_truth(videos, scores, result, annotations, format, missing)
-    return Inputs(store, run, videos, scores, result, _read_ladder(run, ladder, missing), truth, missing)
+    return Inputs(store, run, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
 
 
 def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
@@ -150,19 +150,23 @@ def _split(table: pa.Table) -> dict[str, Scores]:
     return found
 
 
-def _read_ladder(run: Path | None, ladder: Path | None, missing: dict[str, str]) -> Any:
-    path = ladder or (run / LADDER if run else None)
-    try:
-        if path is not None:
-            return json.loads(path.read_text(encoding="utf-8"))
-        missing["ladder"] = "No ablation was run, so there is no ladder to show."
-    except FileNotFoundError:
-        missing["ladder"] = (f"There is no file {path}." if ladder else
-                             f"No ablation was run: its result is shown here if it is named by `--ladder FILE` or lies "
-                             f"in {path}.")
-    except (OSError, ValueError) as error:
-        missing["ladder"] = f"{path} cannot be read ({error})."
-    return None
+def _read_ladders(run: Path | None, named: Sequence[Path], missing: dict[str, str]) -> tuple[Any, ...]:
+    """Contents of the named files, else of RUN/ladder.json if it is there."""
+    beside = [run / LADDER] if run and (run / LADDER).is_file() else []
+    found, faults = [], []
+    for path in named or beside:
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            faults.append(f"There is no file {path}.")
+        except (OSError, ValueError) as error:
+            faults.append(f"{path} cannot be read ({error}).")
+    if not found and not faults:
+        faults = ["No ablation is shown here: `dbvad ablate modules --annotations FILE` runs one, and `dbvad report "
+                  "RUN --ladder ablations/modules/ladder.json` adds its table."]
+    if faults:
+        missing["ladder"] = " ".join(faults)
+    return tuple(found)
 
 
 def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result: Mapping[str, Any] | None,

@@ -72,15 +72,16 @@
     const data = JSON.parse(source.textContent);
     const plain = {range: [0, 1.01], dtick: 0.25, tickformat: ".0%"};
     const curve = (id, x, y, across, up, chance) => draw(document.getElementById(id), () => Plotly.react(id, [
-      ...chance ? [{x: [0, 1], y: [0, 1], mode: "lines", line: {color: colour("mid"), width: 1, dash: "dot"}, hoverinfo: "skip"}] : [],
+      {x: [0, 1], y: chance, mode: "lines", line: {color: colour("mid"), width: 1, dash: "dot"}, hoverinfo: "skip"},
       {x, y, mode: "lines", line: {color: colour("accent"), width: 2}, hovertemplate: `${across} %{x:.1%}<br>${up} %{y:.1%}<extra></extra>`},
     ], layout({
       hovermode: "closest", dragmode: false, margin: {l: 56, r: 18, b: 44},
       xaxis: {...plain, fixedrange: true, title: {text: across, font: {size: 12, color: colour("muted")}, standoff: 8}},
       yaxis: {...plain, title: {text: up, font: {size: 12, color: colour("muted")}, standoff: 6}},
     }), CONFIG));
-    curve("roc", data.false_rate, data.true_rate, "false positive rate", "true positive rate", true);
-    curve("pr", data.recall, data.precision, "recall", "precision", false);
+    curve("roc", data.false_rate, data.true_rate, "false positive rate", "true positive rate", [0, 1]);
+    const share = data.precision.at(-1); // of the lowest threshold: every frame is called true
+    curve("pr", [0, ...data.recall], [data.precision[0], ...data.precision], "recall", "precision", [share, share]);
   }
 
   // Data of a video: in this page, or in a script beside it
@@ -270,6 +271,7 @@
     const hits = (times) => data.truth?.length ? `${times.filter((t) => eventAt(data, t)).length} of ${times.length} in a true event` : "";
     if (data.picks) return Object.keys(LANES).map((name) => choice(data, LANES[name],
       [hits(data.picks[name]), name === data.strategy ? "the description was written from these" : ""].filter(Boolean).join(" · "), rising(data.picks[name]), seek));
+    if (data.split !== "train") return [make("p", {class: "note"}, "A test video: the detector sees its CLIP features alone, so there are no key frames and no description.")];
     if (!data.keys.length) return [];
     return [choice(data, "Key frames", data.strategy === "uniform" ? "a normal video has no event to look for: they are spread evenly" : data.strategy, rising(data.keys), seek)];
   }
@@ -382,6 +384,12 @@
     if (current?.parentElement.hidden && visible().length) visible()[0].tabIndex = 0;
   }
   filters.addEventListener("input", sift);
+  document.querySelector("button[data-kind]")?.addEventListener("click", (event) => {
+    filters.elements.kind.value = event.target.dataset.kind;
+    sift();
+    const shown = visible();
+    if (shown[0]) location.hash = (shown.find((link) => link.dataset.labels !== "normal") ?? shown[0]).getAttribute("href");
+  });
   filters.addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("list").addEventListener("keydown", (event) => {
     const shown = visible(), at = shown.indexOf(document.activeElement);
@@ -397,10 +405,16 @@
   choose(asked ?? first, Boolean(asked));
   const example = document.getElementById("example");
   if (example) {
+    const fill = (n) => load(Number(n)).then((data) => present(example, data, null), (error) => example.replaceChildren(sentence(error.message)));
+    const offer = [...document.querySelectorAll("#offer button")];
+    for (const button of offer) button.addEventListener("click", () => {
+      offer.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+      fill(button.dataset.n);
+    });
     const watch = new IntersectionObserver((seen) => {
       if (!seen.some((entry) => entry.isIntersecting)) return;
       watch.disconnect();
-      load(Number(example.dataset.n)).then((data) => present(example, data, null), (error) => example.replaceChildren(sentence(error.message)));
+      fill(example.dataset.n);
     }, {rootMargin: "600px"});
     watch.observe(example);
   }

@@ -12,6 +12,7 @@ from dbvad.report.inputs import Video, read_rows
 from pipeline.contracts import STAGES
 from pipeline.engine.store import Footer, Store
 
+TRAINING_ONLY = ("select", "describe", "embed")
 KEY_COLUMNS = ["rank", "frame_idx", "score", "strategy"]
 TEXT_COLUMNS = ["text", "model", "revision", "prompt_id", "finish_reason", "flags"]
 
@@ -65,9 +66,10 @@ class Shards:
             yield f"No description of this video: `dbvad pipeline run describe {only}`."
 
 
-def read_shards(store: Store, video_id: str) -> Shards:
+def read_shards(store: Store, video_id: str, split: str) -> Shards:
     """Everything but the pictures; never raises for a shard that is missing or broken."""
-    footers = {stage: footer for stage in STAGES if (footer := store.footer(stage, video_id))}
+    made = [stage for stage in STAGES if split == "train" or stage not in TRAINING_ONLY]  # the rest is empty by design
+    footers = {stage: footer for stage in made if (footer := store.footer(stage, video_id))}
     frame_idx, pts_s = _columns(store, "decode", video_id, ["frame_idx", "pts_s"])
     first_frame, crop, relevance, novelty = _columns(store, "score", video_id,
                                                      ["frame_idx", "crop", "relevance", "novelty"])

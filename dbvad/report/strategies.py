@@ -1,5 +1,6 @@
 """Key frame selection compared on the same videos: KESS, top-m, uniform (pipeline/kess.py does the selecting)."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ class Tally:
         self.videos += 1
         self.scores += float(comparison.event[chosen].mean()) if len(chosen) else 0.0
         self.gaps += float(np.diff(at, prepend=0, append=frames).max() / frames)
-        hits = [bool(((at >= s.start) & (at < s.end)).any()) for s in segments]
+        hits = _hits(at, segments)
         brief = [hit for hit, s in zip(hits, segments, strict=True) if s.end - s.start < SHORT * frames]
         self.events, self.found = self.events + len(hits), self.found + sum(hits)
         self.short, self.short_found = self.short + len(brief), self.short_found + sum(brief)
@@ -67,6 +68,21 @@ class Tally:
         return {"name": NAMES[strategy], "score": _share(self.scores, self.videos),
                 "gap": _share(self.gaps, self.videos), "found": _share(self.found, self.events),
                 "short": _share(self.short_found, self.short), "several": _share(self.several_found, self.several)}
+
+
+def disagreement(comparison: Comparison, frames: int, segments: Sequence[Segment]) -> tuple[float, ...]:
+    """How far the strategies differ on one video, whichever is right, to be compared part by part: in events found,
+    in how often KESS and top-m chose another frame, in how short the shortest event is."""
+    at = {strategy: comparison.frames[chosen] for strategy, chosen in comparison.picks.items()}
+    found = [sum(_hits(chosen, segments)) for chosen in at.values()]
+    shortest = min(((s.end - s.start) / frames for s in segments), default=1.0)
+    return (sum(abs(a - b) for a, b in itertools.combinations(found, 2)),
+            len(set(at["kess"].tolist()) - set(at["topm"].tolist())), 1 - shortest)
+
+
+def _hits(at: np.ndarray, segments: Sequence[Segment]) -> list[bool]:
+    """Whether one of the frames `at` lies in each event."""
+    return [bool(((at >= s.start) & (at < s.end)).any()) for s in segments]
 
 
 def _share(part: float, whole: int) -> float:

@@ -37,14 +37,14 @@ def test_what_seeds_share_alone_is_compared():
     assert second == ["b", "2, 1 failed", "66.00 ± 7.07 (+1.00 ± 0.00*)", "88.08"]
     assert "| b | 2, 1 failed | 66.00 ± 7.07 (+1.00 ± 0.00*) | 88.08 |" in text(rows, "markdown")
     assert r"66.00 $\pm$ 7.07" in text(rows, "latex")
-    assert read_ladder({"rows": rows})["rows"][1]["figures"] == ["66.00 ± 7.07", "88.08"]
+    assert read_ladder({"rows": rows})["body"] == cells(rows)[1]
 
 
 def test_a_figure_that_is_not_defined_is_left_out():
     rows = ladder_rows({"a": {0: {"auc": None, "video_auc": 0.5}}}, "a", {}, {})
     assert rows[0]["metrics"] == {"video_auc": {"mean": 0.5, "std": None}}
     assert cells(rows)[1] == [["a", "1", "50.00"]]
-    assert read_ladder(rows)["rows"][0]["figures"] == ["50.00"]
+    assert read_ladder({"rows": rows})["body"] == [["a", "1", "50.00"]]
 
 
 @pytest.mark.parametrize(("gains", "chosen"), [

@@ -21,7 +21,7 @@ def store(tmp_path) -> Store:
 
 def test_everything_is_read(tmp_path, store):
     annotations = annotate(tmp_path / "temporal.txt")
-    found = read_inputs(store, evaluated(tmp_path / "run", annotations), None, "auto", None)
+    found = read_inputs(store, evaluated(tmp_path / "run", annotations), None, "auto")
     assert [video.video_id for video in found.videos] == sorted(video.video_id for video in VIDEOS)
     assert set(found.scores) == {video.video_id for video in VIDEOS if video.split == "test"}
     assert found.truth["test/fight/a.mp4"] == (Segment(24, 56, "fight"),)
@@ -32,21 +32,21 @@ def test_everything_is_read(tmp_path, store):
 
 def test_a_normal_video_that_the_file_does_not_name_holds_no_event(tmp_path, store):
     annotations = annotate(tmp_path / "temporal.txt", VIDEOS[:2])
-    found = read_inputs(store, evaluated(tmp_path / "run", annotations), None, "auto", None)
+    found = read_inputs(store, evaluated(tmp_path / "run", annotations), None, "auto")
     assert found.truth["test/normal/c.mp4"] == ()
     assert "train/fight/d.mp4" not in found.truth
 
 
 def test_nothing_at_all_is_an_error_that_says_what_to_run(tmp_path):
     with pytest.raises(ReportError, match="dbvad pipeline run"):
-        read_inputs(Store(tmp_path), None, None, "auto", None)
+        read_inputs(Store(tmp_path), None, None, "auto")
     with pytest.raises(ReportError, match="dbvad train"):
-        read_inputs(Store(tmp_path), tmp_path / "no-run", None, "auto", None)
+        read_inputs(Store(tmp_path), tmp_path / "no-run", None, "auto")
 
 
 def test_a_run_without_evaluation(tmp_path, store):
     (tmp_path / "run").mkdir()
-    found = read_inputs(store, tmp_path / "run", None, "auto", None)
+    found = read_inputs(store, tmp_path / "run", None, "auto")
     assert all("dbvad evaluate" in found.missing[part] for part in ("result", "scores", "truth"))
     assert found.scores == {}
 
@@ -55,7 +55,7 @@ def test_a_run_without_evaluation(tmp_path, store):
 def test_a_broken_result(tmp_path, store, content):
     run = evaluated(tmp_path / "run", None)
     (run / "result.json").write_text(content)
-    found = read_inputs(store, run, None, "auto", None)
+    found = read_inputs(store, run, None, "auto")
     assert found.result is None
     assert "evaluate" in found.missing["result"]
     assert found.scores
@@ -70,27 +70,27 @@ def test_a_broken_result(tmp_path, store, content):
 def test_broken_scores(tmp_path, store, rows):
     run = evaluated(tmp_path / "run", None)
     pq.write_table(pa.table(rows | {"score": np.zeros(len(rows["start"]), np.float32)}), run / "scores.parquet")
-    found = read_inputs(store, run, None, "auto", None)
+    found = read_inputs(store, run, None, "auto")
     assert found.scores == {}
     assert "evaluate" in found.missing["scores"]
     (run / "scores.parquet").write_bytes(b"torn")
-    assert "cannot be read" in read_inputs(store, run, None, "auto", None).missing["scores"]
+    assert "cannot be read" in read_inputs(store, run, None, "auto").missing["scores"]
 
 
 def test_scores_of_videos_that_the_artifacts_lack(tmp_path):
     run = evaluated(tmp_path / "run", None)
-    found = read_inputs(Store(tmp_path / "none"), run, annotate(tmp_path / "temporal.txt", VIDEOS[:3]), "auto", None)
+    found = read_inputs(Store(tmp_path / "none"), run, annotate(tmp_path / "temporal.txt", VIDEOS[:3]), "auto")
     assert [(video.split, video.labels) for video in found.videos] == [("test", None)] * 3
     assert found.truth["test/fight/a.mp4"]
 
 
 def test_annotations_that_moved_are_a_sentence_and_those_named_an_error(tmp_path, store):
     run = evaluated(tmp_path / "run", tmp_path / "gone.txt")
-    found = read_inputs(store, run, None, "auto", None)
+    found = read_inputs(store, run, None, "auto")
     assert "--annotations" in found.missing["truth"]
     assert found.truth == {}
     with pytest.raises(AnnotationError):
-        read_inputs(store, run, tmp_path / "gone.txt", "auto", None)
+        read_inputs(store, run, tmp_path / "gone.txt", "auto")
 
 
 def test_names_that_fit_several_training_videos_cost_only_their_truth(tmp_path):
@@ -98,32 +98,36 @@ def test_names_that_fit_several_training_videos_cost_only_their_truth(tmp_path):
     store = publish(tmp_path / "artifacts", videos)
     annotations = annotate(tmp_path / "temporal.txt", VIDEOS[:3])
     annotations.write_text(annotations.read_text() + "x.mp4 fight 1 2\n")
-    found = read_inputs(store, None, annotations, "auto", None)
+    found = read_inputs(store, None, annotations, "auto")
     assert found.truth["test/fight/a.mp4"]
     assert "x.mp4" in found.missing["train_truth"]
 
 
-def test_the_ladder_lies_in_the_run_or_is_named(tmp_path, store):
+def test_ladders_lie_in_the_run_or_are_named(tmp_path, store):
     run = evaluated(tmp_path / "run", None)
-    (run / "ladder.json").write_text("[]")
-    assert read_inputs(store, run, None, "auto", None).ladder == []
-    assert "no file" in read_inputs(store, run, None, "auto", tmp_path / "no.json").missing["ladder"]
+    (run / "ladder.json").write_text('{"rows": []}')
+    assert read_inputs(store, run, None, "auto").ladders == ({"rows": []},)
+    named = read_inputs(store, run, None, "auto", [run / "ladder.json", tmp_path / "no.json", run / "ladder.json"])
+    assert len(named.ladders) == 2
+    assert "no file" in named.missing["ladder"]
     (run / "ladder.json").write_text("{")
-    assert "cannot be read" in read_inputs(store, run, None, "auto", None).missing["ladder"]
+    assert "cannot be read" in read_inputs(store, run, None, "auto").missing["ladder"]
 
 
 def test_a_ladder_becomes_a_table():
-    rows = json.loads("""[{"name": "plain", "metrics": {"ap": {"mean": 0.5}, "auc": {"mean": 0.801, "std": 0.006}}},
-                          {"name": "+ TMM", "metrics": {"auc": {"mean": 0.861}}, "published": {"auc": 85.54}},
-                          {"name": "+ DBM", "metrics": {}, "published": 0.8722}]""")
-    table = read_ladder(rows)
-    assert table["head"] == ["AUC", "AP", "AUC, published"]
-    assert [row["figures"] for row in table["rows"]] == [
-        ["80.10 ± 0.60", "50.00", ""], ["86.10", "", "85.54"], ["", "", "87.22"]]
-    assert read_ladder({"rows": rows}) == table
+    content = json.loads("""{"title": "Modules", "base": "plain", "judged": "test videos", "made": "now", "rows": [
+        {"name": "plain", "seeds": [0, 1], "metrics": {"ap": {"mean": 0.5}, "auc": {"mean": 0.801, "std": 0.006}}},
+        {"name": "+ TMM", "seeds": [0], "metrics": {"auc": {"mean": 0.861}}, "failed": {"1": "no memory"},
+         "difference": {"auc": {"mean": 0.06, "std": null, "clear": false}}, "published": {"auc": 85.54}}]}""")
+    table = read_ladder(content)
+    assert table["head"] == ["variant", "seeds", "AUC", "AP", "AUC, published"]
+    assert table["body"] == [["plain", "2", "80.10 ± 0.60", "50.00", ""],
+                             ["+ TMM", "1, 1 failed", "86.10 (+6.00)", "", "85.54"]]
+    assert (table["title"], table["base"], table["judged"]) == ("Modules", "plain", "test videos")
 
 
-@pytest.mark.parametrize("content", [3, {"rows": None}, [{"metrics": {}}], [{"name": "a", "metrics": {"auc": 0.8}}]])
+@pytest.mark.parametrize("content", [3, [], {"rows": None}, {"rows": [{"metrics": {}}]},
+                                     {"rows": [{"name": "a", "metrics": {"auc": 0.8}}]}])
 def test_what_is_no_ladder_is_refused(content):
     with pytest.raises(LadderError):
         read_ladder(content)

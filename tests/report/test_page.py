@@ -62,8 +62,9 @@ def inputs(tmp_path) -> Inputs:
     videos = (*VIDEOS, ODD)
     store = publish(tmp_path / "artifacts", videos)
     run = evaluated(tmp_path / "run", annotate(tmp_path / "temporal.txt", VIDEOS), videos)
-    (run / "ladder.json").write_text('[{"name": "+ TMM", "metrics": {"auc": {"mean": 0.861, "std": 0.004}}}]')
-    return read_inputs(store, run, None, "auto", None)
+    (run / "ladder.json").write_text(
+        '{"rows": [{"name": "+ TMM", "seeds": [0, 1], "metrics": {"auc": {"mean": 0.861, "std": 0.004}}}]}')
+    return read_inputs(store, run, None, "auto")
 
 
 def test_the_page_is_one_file_that_asks_for_nothing(tmp_path, inputs, monkeypatch):
@@ -129,6 +130,8 @@ def test_figures_intervals_and_curves(tmp_path, inputs):
     assert "91.23" in html
     assert "85.00 to 95.00" in html
     assert "86.10 ± 0.40" in html
+    assert "Results of" in html
+    assert f"{tmp_path.name}/run" in html
     assert "0.0001" in html  # a training setting
     page = Page(html)
     assert set(json.loads(page.scripts["curves"])) == {"false_rate", "true_rate", "recall", "precision"}
@@ -201,7 +204,7 @@ def test_each_missing_part_leaves_a_sentence_and_a_page(tmp_path, lacking):
         (run / lacking).unlink()
     elif lacking in ("decode", "score", "select", "describe", "ingest"):
         shutil.rmtree(tmp_path / "artifacts" / lacking)
-    inputs = read_inputs(store, None if lacking == "run" else run, None, "auto", None)
+    inputs = read_inputs(store, None if lacking == "run" else run, None, "auto")
     written = write_report(inputs, tmp_path / "index.html")
     page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
     said = " ".join(page.text)

@@ -14,7 +14,7 @@ from dbvad.groundtruth import Segment
 from dbvad.report.frames import WIDTH, shrink, spread, thumbnails
 from dbvad.report.inputs import Inputs, Scores, read_inputs
 from dbvad.report.judge import judge
-from dbvad.report.strategies import Tally, compare
+from dbvad.report.strategies import Tally, compare, disagreement
 from dbvad.report.timeline import MAX_POINTS, SPARK, _clock, _spark, _steps, show
 from pipeline.contracts import DECODE
 from tests.report.planted import STRIDE, VIDEOS, annotate, evaluated, picture, publish, put
@@ -95,13 +95,24 @@ def test_strategies_are_counted_against_the_truth():
     assert np.isnan(even.row("uniform")["found"])
 
 
+def test_strategies_differ_most_where_they_find_other_events():
+    frames = np.arange(0, 320, STRIDE)
+    flat = np.zeros(40)
+    settings_ = {"frames": 4, "min_gap_s": 0.5, "stand_out": 0.3}
+    apart = compare(frames, np.isin(frames, [80, 88]).astype(float), flat, frames / 10, settings_)
+    event = [Segment(80, 96)]
+    assert disagreement(apart, 320, event)[0] == 2  # uniform alone misses it
+    assert disagreement(apart, 320, []) == (0, 2, 0)  # top-m takes two frames that KESS does not
+    assert disagreement(apart, 320, [Segment(80, 81)]) > disagreement(apart, 320, event)  # the shorter event
+
+
 @pytest.fixture
 def inputs(tmp_path) -> Inputs:
     publish(tmp_path / "artifacts")
     annotations = annotate(tmp_path / "temporal.txt")
     from pipeline.engine.store import Store
 
-    return read_inputs(Store(tmp_path / "artifacts"), evaluated(tmp_path / "run", annotations), None, "auto", None)
+    return read_inputs(Store(tmp_path / "artifacts"), evaluated(tmp_path / "run", annotations), None, "auto")
 
 
 def shown(inputs: Inputs, number: int, budget: int = 50):
