@@ -2,7 +2,9 @@
 
     python tools/kill_nine.py STAGES_YAML [--kills 20] [--to select] [--seed 0]
 
-Says what differs and exits with 1 if anything does, if a temporary file is left, or if a child outlives its parent.
+A run that ends before its moment has come is compared and thrown away, and the next one starts from nothing, so that
+every kill hits work. Says what differs and exits with 1 if anything does, if a temporary file is left, or if a child
+outlives its parent.
 Columns that tell of time (latency_ms) are not compared.
 """
 
@@ -48,8 +50,8 @@ def compare(given: argparse.Namespace, quiet: Path, killed: Path) -> int:
     whole = time.monotonic() - began
     print(f"quiet run: {whole:.1f} s, exit code {code}")
     draw = random.Random(given.seed)
-    faults = []
-    for number in range(given.kills):
+    kills, rows, faults = 0, 0, []
+    while kills < given.kills:
         moment = draw.uniform(0.02, 0.4) * whole
         run = subprocess.Popen([*command, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -59,28 +61,36 @@ def compare(given: argparse.Namespace, quiet: Path, killed: Path) -> int:
             run.send_signal(signal.SIGKILL)
             run.wait()
             _, rest = psutil.wait_procs(children, timeout=5)
-            faults += [f"kill {number + 1}: process {child.pid} lives on" for child in rest if is_alive(child)]
+            kills += 1
+            faults += [f"kill {kills}: process {child.pid} lives on" for child in rest if is_alive(child)]
             left = sum(len(Store(killed).shards(stage)) for stage in STAGES)
-            print(f"kill {number + 1} after {moment:.1f} s: {left} shards, {len(children)} children ended")
-    last = subprocess.run([*command, str(killed)], stdout=subprocess.DEVNULL, check=False).returncode
-    if last != code:
-        faults.append(f"exit code {last} at last, {code} in the quiet run")
-    faults += [f"temporary file {path}" for path in killed.rglob(f"*{TEMP_MARK}*")]
-    rows = 0
+            print(f"kill {kills} after {moment:.1f} s: {left} shards, {len(children)} children ended", flush=True)
+        if run.returncode >= 0 or kills == given.kills:
+            last = subprocess.run([*command, str(killed)], stdout=subprocess.DEVNULL, check=False).returncode
+            if last != code:
+                faults.append(f"exit code {last} at last, {code} in the quiet run")
+            compared, found = differences(Store(quiet), Store(killed))
+            rows, faults = rows + compared, faults + found
+            shutil.rmtree(killed)
+    for fault in faults:
+        print(fault)
+    print(f"{kills} kills, {rows} rows compared, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+def differences(quiet: Store, killed: Store) -> tuple[int, list[str]]:
+    """How many rows were compared, and what is wrong with `killed`."""
+    rows, faults = 0, [f"temporary file {path}" for path in killed.root.rglob(f"*{TEMP_MARK}*")]
     for stage in STAGES:
-        ours, theirs = Store(quiet), Store(killed)
-        if ours.videos(stage) != theirs.videos(stage):
+        if quiet.videos(stage) != killed.videos(stage):
             faults.append(f"{stage}: other videos")
             continue
-        for video in ours.videos(stage):
-            first, second = (table_of(store, stage, video) for store in (ours, theirs))
+        for video in quiet.videos(stage):
+            first, second = (table_of(store, stage, video) for store in (quiet, killed))
             rows += first.num_rows
             if first != second:
                 faults.append(f"{stage} {video}: other rows")
-    for fault in faults:
-        print(fault)
-    print(f"{rows} rows compared, {len(faults)} faults")
-    return 1 if faults else 0
+    return rows, faults
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -59,13 +59,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(DONE)
     except Exception as error:
-        from dbvad.cli.errors import is_users
+        from dbvad.cli.errors import for_user
 
-        if not is_users(error):
+        message = for_user(error)
+        if message is None:
             import traceback
 
             traceback.print_exc()
             print("internal error: please report it with the lines above", file=sys.stderr)
             sys.exit(INTERNAL)
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(USAGE)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption
+from dbvad.cli.pipeline import STAGES as STAGE_NAMES
+from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption, choose
 
 app = typer.Typer(no_args_is_help=True, help="Look at the shards on disk: how each was made, whether it is whole.")
 MB = 2**20
@@ -14,10 +15,12 @@ MB = 2**20
 @app.command()
 def ls(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption = False) -> None:
     """Shards and bytes of each stage."""
+    from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_json, print_table
     from pipeline.contracts import STAGES
     from pipeline.engine.store import Store
 
+    need_artifacts(artifacts)
     rows = []
     for stage in [*STAGES, "quarantine"]:
         sizes = [path.stat().st_size for path in Store(artifacts).shards(stage)]
@@ -34,12 +37,11 @@ def show(
     """How the shards of a video were made: fingerprint, parameters, models, decoder, counts."""
     import json
 
-    from pipeline.contracts import STAGES
     from pipeline.engine.store import Store
 
     store = Store(artifacts)
     shown = 0
-    for name in [stage] if stage else STAGES:
+    for name in choose([stage] if stage else None, None, None):
         footer = store.footer(name, video)
         if footer is not None:
             shown += 1
@@ -48,7 +50,7 @@ def show(
             print(json.dumps({"fingerprint": footer.fingerprint, "made_from": footer.basis, "provenance": footer.meta},
                              indent=2, ensure_ascii=False))
     if not shown:
-        known = next((ids[0] for name in STAGES if (ids := store.videos(name))), None)
+        known = next((ids[0] for name in STAGE_NAMES if (ids := store.videos(name))), None)
         hint = f"ids look like {known!r}" if known else "there are none yet: run `dbvad pipeline run`"
         raise typer.BadParameter(f"no shard of {video!r} below {artifacts}; {hint}")
 
@@ -56,10 +58,12 @@ def show(
 @app.command()
 def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption = False) -> int:
     """Read every shard whole and check it against its contract; exit code 3 if one is broken."""
+    from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_json, print_table
     from pipeline.contracts import STAGES
     from pipeline.engine.store import Store, fault_of
 
+    need_artifacts(artifacts)
     store = Store(artifacts)
     checked, faults = 0, []
     for stage, contract in STAGES.items():
@@ -87,11 +91,13 @@ def gc(
     """Shards of videos that are no longer in the dataset."""
     from rich.console import Console
 
+    from dbvad.cli.errors import need_artifacts
     from dbvad.cli.pipeline import open_dataset
     from pipeline.contracts import STAGES
     from pipeline.engine.lock import exclusive
     from pipeline.engine.store import Store
 
+    need_artifacts(artifacts)
     store = Store(artifacts)
     _, sources = open_dataset(config, artifacts, None, Console(stderr=True))
     kept = {store.path(stage, source.video_id) for stage in STAGES for source in sources}

@@ -51,7 +51,9 @@ def _versions() -> Iterator[Check]:
 
 
 def _disk(artifacts: Path) -> Iterator[Check]:
-    place = artifacts if artifacts.exists() else Path()
+    if artifacts.exists() and not (artifacts.is_dir() and os.access(artifacts, os.W_OK)):
+        yield "artifacts", "fault", f"{artifacts} is no folder that can be written to: name another with --artifacts"
+    place = artifacts if artifacts.is_dir() else Path()
     free = shutil.disk_usage(place).free / 2**30
     remedy = "" if free > LOW_DISK_GB else ": make room, or name another folder with --artifacts"
     yield "disk space", "ok" if free > LOW_DISK_GB else "fault", f"{free:.1f} GB free at {place.resolve()}{remedy}"

@@ -50,7 +50,7 @@ def run(
     from pipeline.engine.store import Store
 
     console = Console(stderr=as_json)
-    chosen = _choose(stages, first, last)
+    chosen = choose(stages, first, last)
     built, sources = open_dataset(config, artifacts, video, console)
     for stage in built:
         if workers is not None and stage.name in chosen:
@@ -63,7 +63,7 @@ def run(
     with _terminable():
         outcome = carry_out(built, sources, store, options, console, limit=limit)
     _print_outcome(outcome, artifacts, console, as_json)
-    if outcome.stage_errors:
+    if outcome.stage_errors or outcome.wanting:
         return 1
     return 3 if outcome.count("quarantined") or outcome.quarantined_before else 0
 
@@ -112,10 +112,12 @@ def failures(
     import pyarrow.parquet as pq
     from rich.console import Console
 
+    from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_json, print_table
     from pipeline.engine.plan import State, make_plan
     from pipeline.engine.store import Store
 
+    need_artifacts(artifacts)
     store = Store(artifacts)
     if config.exists():
         plan = make_plan(*open_dataset(config, artifacts, None, Console(stderr=True)), store)
@@ -135,7 +137,7 @@ def failures(
             print(f"\n{row['stage']} {row['video_id']}\n{row['traceback'].rstrip()}")
 
 
-def _choose(stages: list[str] | None, first: str | None, last: str | None) -> list[str]:
+def choose(stages: list[str] | None, first: str | None, last: str | None) -> list[str]:
     """The stages asked for, in order. Raises a usage error that names the nearest stage."""
     import difflib
 
@@ -214,12 +216,14 @@ def _print_outcome(outcome: "Outcome", artifacts: Path, console: "object", as_js
     stages = [stage for stage in STAGES if any(name == stage for name, _ in outcome.counts)]
     kinds = ("done", "quarantined", "blocked", "failed")
     rows = [(stage, *(outcome.counts[stage, kind] for kind in kinds)) for stage in stages]
+    for reason, videos in outcome.wanting.items():
+        print(f"{videos} blocked: {reason}", file=sys.stderr)
     if as_json:
         print_json(["stage", *kinds], rows)
         return
     if any(outcome.count(kind) for kind in ("done", "quarantined", "failed")):
         print_table(["stage", *kinds], rows)
-    else:
+    elif not outcome.wanting:
         print(NOTHING)
     bad = outcome.count("quarantined") + outcome.quarantined_before
     if bad:

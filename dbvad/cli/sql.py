@@ -30,14 +30,14 @@ def sql(
 
     `clip_text('a fight')` embeds a text in the space of the `score` and `embed` vectors.
     """
+    from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_table
     from pipeline.sql import connect
     from pipeline.sql import views as list_views
 
-    if not artifacts.is_dir():
-        raise typer.BadParameter(f"no artifacts at {artifacts}: run `dbvad pipeline run` first, or name their folder "
-                                 "with --artifacts")
-
+    if as_json and as_csv:
+        raise typer.BadParameter("--json or --csv, not both")
+    need_artifacts(artifacts)
     with closing(connect(artifacts, _text_encoder(config))) as con:
         if views:
             print_table(["view", "columns", "rows"], list_views(con), cell=1000)

@@ -42,8 +42,10 @@ def load(path: Path, model: type[Model]) -> Model:
     except FileNotFoundError:
         raise ConfigError(f"no configuration at {path}: name one, or start from the stages.yaml of this project"
                           ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; name a YAML file that can be read") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read {path}: no text in UTF-8; name a YAML file") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)

@@ -19,6 +19,7 @@ from pipeline.engine.store import Store
 
 POLL_S = 0.2  # how often deadlines and memory are looked at
 ALIKE = 10  # unforeseen failures in a row, with no success, after which the stage itself is at fault
+UNASKED = "and was not asked for"
 UNFORESEEN = {"error", "crash", "contract"}
 GRACE_S = 5.0  # for a child to release its model or server when the run ends
 
@@ -35,10 +36,14 @@ class Options:
 
 @dataclass
 class Outcome:
-    """How a run ended: units by (stage, outcome), why stages stopped, and how many were in quarantine all along."""
+    """How a run ended: units by (stage, outcome), why stages stopped, and how many were in quarantine all along.
+
+    `wanting`: reasons why units could not even begin, and how many, where a stage before them was not asked for.
+    """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     quarantined_before: int = 0
+    wanting: Counter[str] = field(default_factory=Counter)
     stage_errors: dict[str, str] = field(default_factory=dict)
 
     def count(self, outcome: str) -> int:
@@ -49,18 +54,18 @@ class Outcome:
 def todo(plan: Plan, options: Options) -> tuple[list[Unit], list[tuple[Unit, str]]]:
     """Which units a run carries out, in order, and which it would but cannot, with the reason."""
     runs: dict[tuple[str, str], Unit] = {}
-    blocked = []
+    blocked: dict[tuple[str, str], str] = {}
     for key, unit in plan.items():
         if unit.stage not in options.stages or not _wanted(unit, options):
             continue
-        obstacle = next((_obstacle(plan[name, unit.video_id]) for name in unit.inputs
-                         if (name, unit.video_id) not in runs and plan[name, unit.video_id].state is not State.DONE),
-                        None)
+        inputs = [(name, unit.video_id) for name in unit.inputs]
+        obstacle = next((blocked.get(above) or _obstacle(plan[above]) for above in inputs
+                         if above not in runs and plan[above].state is not State.DONE), None)
         if obstacle is None:
             runs[key] = unit
         else:
-            blocked.append((unit, obstacle))
-    return list(runs.values()), blocked
+            blocked[key] = obstacle
+    return list(runs.values()), [(plan[key], reason) for key, reason in blocked.items()]
 
 
 def limited(units: list[Unit], limit: int | None) -> list[Unit]:
@@ -78,7 +83,11 @@ def _wanted(unit: Unit, options: Options) -> bool:
 def _obstacle(unit: Unit) -> str:
     if unit.state in (State.QUARANTINED, State.BLOCKED):
         return f"{unit.stage} is {unit.state}: {unit.reason}"
-    return f"{unit.stage} is {unit.state} ({unit.reason}) and was not asked for: run `dbvad pipeline run {unit.stage}`"
+    return f"{unit.stage} is {unit.state} ({unit.reason}) {UNASKED}: run `dbvad pipeline run {unit.stage}` first"
+
+
+def _wanting(blocked: list[tuple[Unit, str]]) -> Counter[str]:
+    return Counter(f"{unit.stage}: {reason}" for unit, reason in blocked if UNASKED in reason)
 
 
 class Run:
@@ -282,7 +291,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         before = sum(unit.state is State.QUARANTINED and unit.stage in options.stages for unit in plan.values())
         before -= sum(unit.state is State.QUARANTINED for unit in units)
         if not units:
-            return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), quarantined_before=before)
+            return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, _wanting(blocked))
         run_id = time.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
         logs = store.root / "runs" / run_id
         totals = {stage.name: sum(unit.stage == stage.name for unit in units) for stage in stages}
@@ -293,7 +302,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
             finally:
                 store.sweep(names)
         outcome.counts.update((unit.stage, "blocked") for unit, _ in blocked)
-        outcome.quarantined_before = before
+        outcome.quarantined_before, outcome.wanting = before, _wanting(blocked)
         return outcome
 
 

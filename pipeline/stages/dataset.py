@@ -93,6 +93,9 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
             return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
         try:
             return cache.hash(video_id, path), None
+        except FileNotFoundError:
+            return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
+                                "put the video there, or remove the link")
         except OSError as error:
             return "", BadVideo("unreadable", f"cannot be read: {error.strerror or error}",
                                 "make the file readable, or remove it")

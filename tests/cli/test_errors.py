@@ -40,6 +40,16 @@ MISTAKES: dict[str, tuple[str | None, list[str], list[str]]] = {
     "unknown prompt": ("describe: {prompt: neutral}\n", ["pipeline", "status"], ["neutral", "neutral-v1"]),
     "no such video": (None, ["pipeline", "status", "--why", "b*"], ["no video matches b*", "normal/a.mp4"]),
     "no artifacts yet": (None, ["sql", "select 1"], ["no artifacts at artifacts", "dbvad pipeline run"]),
+    "artifacts in a file": (None, ["pipeline", "run", "ingest", "-a", "stages.yaml"], ["stages.yaml", "--artifacts"]),
+    "artifacts below a file": (None, ["artifacts", "gc", "-a", "stages.yaml/x"], ["no artifacts at", "--artifacts"]),
+    "artifacts that are none": (None, ["artifacts", "verify", "-a", "nowhere"], ["no artifacts at nowhere"]),
+    "failures of none": (None, ["pipeline", "failures", "-a", "nowhere"], ["no artifacts at nowhere"]),
+    "a folder for a file": (None, ["pipeline", "run", "-c", "videos"], ["cannot read videos", "name a YAML file"]),
+    "two formats": (None, ["sql", "select 1", "--json", "--csv"], ["not both"]),
+    "stage of a shard": (None, ["artifacts", "show", "x.mp4", "--stage", "dec"], ["did you mean 'decode'?"]),
+    "a stage before its input": (None, ["pipeline", "run", "score", "select"],
+                                 ["1 blocked: score: decode is missing", "1 blocked: select: decode is missing",
+                                  "run `dbvad pipeline run decode` first"]),
     "no shard yet": (None, ["artifacts", "show", "x.mp4"], ["no shard of 'x.mp4'", "dbvad pipeline run"]),
 }
 

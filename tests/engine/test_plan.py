@@ -155,8 +155,9 @@ def test_a_missing_shard_above_does_not_redo_what_is_below(finished: World) -> N
 def test_todo_takes_the_stages_asked_for_and_says_what_stands_in_their_way(world: World) -> None:
     world.write(a="one")
     assert jobs(world, ("words", "upper")) == (["words a.txt", "upper a.txt"], [])
-    assert jobs(world, ("upper",)) == ([], [
-        "upper a.txt: words is missing (no shard yet) and was not asked for: run `dbvad pipeline run words`"])
+    reason = "words is missing (no shard yet) and was not asked for: run `dbvad pipeline run words` first"
+    assert jobs(world, ("upper",)) == ([], [f"upper a.txt: {reason}"])
+    assert jobs(world, ("upper", "count")) == ([], [f"upper a.txt: {reason}", f"count a.txt: {reason}"])
 
 
 def test_force_redoes_what_is_done(finished: World) -> None:

@@ -1,5 +1,7 @@
 """Questions to the artifacts: every view is there and typed, whatever has run; nothing can be written."""
 
+from __future__ import annotations  # a name in an annotation keeps DuckDB loaded to the end: it would print so
+
 import json
 from collections.abc import Iterator
 from contextlib import closing
