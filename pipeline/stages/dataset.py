@@ -111,7 +111,8 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
                                    _LABEL_REMEDY[dataset.labels])
             given = {"split": facts.split, "labels": list(facts.labels)} if facts else {"split": "", "labels": []}
             size = path.stat().st_size if problem is None else 0
-            sources.append(Source(video_id, path, digest, size, given, problem))
+            # what cannot be read is known by its problem: another problem is looked at anew
+            sources.append(Source(video_id, path, digest or str(problem), size, given, problem))
     cache.save()
     return sources
 

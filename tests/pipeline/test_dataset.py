@@ -76,6 +76,15 @@ def test_links_lead_into_the_folder_or_are_a_problem(videos: Path, cache: HashCa
     assert listed(videos, cache)["train/fight/in.mp4"].hash == listed(videos, cache)["train/fight/a.mp4"].hash
 
 
+def test_another_problem_of_the_same_file_is_looked_at_anew(videos: Path, cache: HashCache, tmp_path: Path) -> None:
+    link = videos / "train" / "fight" / "link.mp4"
+    link.symlink_to("none.mp4")
+    dangling = listed(videos, cache)["train/fight/link.mp4"]
+    link.unlink()
+    link.symlink_to(tmp_path / "far.mp4")
+    assert listed(videos, cache)["train/fight/link.mp4"].hash != dangling.hash
+
+
 @pytest.mark.timeout(20)
 def test_a_pipe_is_not_waited_for(videos: Path, cache: HashCache) -> None:
     os.mkfifo(videos / "train" / "fight" / "pipe.mp4")
