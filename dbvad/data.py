@@ -272,8 +272,8 @@ def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarra
         if has:
             found[place] = embeddings(store.read("embed", video.video_id, ["embedding"])["embedding"])[0]
     if not found:
-        raise DataError(f"none of the {len(videos)} training videos has a description: {RUN_PIPELINE}, "
-                        f"or train without them: --set dbm=false")
+        raise DataError(f"none of the {len(videos)} training videos has a description: {RUN_PIPELINE}, import "
+                        f"some by `dbvad import descriptions`, or train without them: --set dbm=false")
     widths = Counter(len(vector) for vector in found.values())
     if len(widths) > 1:
         raise DataError(f"descriptions were embedded in {len(widths)} widths ({few(list(map(str, widths)))}): "

@@ -17,7 +17,7 @@ class RunLog:
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            self.board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=keep or None)
+            self.board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=keep + 1 if keep else None)
         except ImportError:
             pass
 

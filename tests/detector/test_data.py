@@ -176,7 +176,8 @@ def test_quarantined_and_empty_videos_are_left_out(store):
 def test_no_descriptions_at_all(tmp_path):
     changed = {f"train/video {number:03d}.mp4": {"text": None} for number in range(12)}
     plant(tmp_path, World(**vars(SMALL) | {"changed": changed}))
-    with pytest.raises(DataError, match=r"none of the 12 training videos has a description.*--set dbm=false"):
+    with pytest.raises(DataError, match=r"none of the 12 training videos has a description: "
+                                         r".*dbvad import descriptions.*--set dbm=false"):
         read(Store(tmp_path))
     assert not read(Store(tmp_path), descriptions=False).described.any()
 

@@ -8,9 +8,12 @@ import pytest
 
 from dbvad.checkpoint import CheckpointError, load_model
 from dbvad.config import TrainConfig
+from dbvad.data import read_index
 from dbvad.evaluate import EvaluateError, Scored, _class_scores, evaluate, save_result
+from dbvad.groundtruth import frame_truth, match, read_annotations
 from dbvad.protocol import Protocol
 from dbvad.train import train
+from pipeline.engine.store import Store
 from tests.detector.planted import World, plant
 
 WORLD = World(train=16, test=10, crops=2, dim=8, text_dim=6, snippets=(3, 20))
@@ -59,6 +62,36 @@ def test_scores_are_saved_a_snippet_a_row(trained):
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     assert (end > start).all()
     assert (end - start).sum() == found["frames"]
+
+
+@pytest.mark.parametrize("known", ["truth", "constant", "random"])
+def test_known_scores_have_known_figures(trained, monkeypatch, known):
+    """The whole way of an evaluation with another detector's place taken by the truth, by nothing, by chance."""
+    root, run, events = trained
+    index = read_index(Store(root), "test")
+    names, rng = load_model(run).facts.classes, np.random.default_rng(0)
+    truth = match(read_annotations(events), {video.video_id: (video.frames, video.fps) for video in index.videos})
+
+    def scored(video):
+        edges = np.append(np.arange(0, video.frames, 16), video.frames)
+        classes = np.zeros((len(edges) - 1, len(names)))
+        for segment in truth.segments.get(video.video_id, ()):
+            classes[:, names.index(segment.label)] = frame_truth([segment], video.frames)[edges[:-1]]
+        scores = {"truth": classes.max(axis=1), "constant": np.full(len(classes), 0.5),
+                  "random": rng.random(len(classes))}[known]
+        return Scored(video, edges, scores, classes)
+
+    monkeypatch.setattr("dbvad.evaluate.score_videos", lambda *_: [scored(video) for video in index.videos])
+    found = judge(trained, protocol=Protocol(repeats=0))
+    figures = [found["metrics"][name] for name in ("auc", "ano_auc", "macro_auc", "video_auc")]
+    if known == "truth":
+        assert figures == [found["metrics"]["ap"]] * 4 == [1.0] * 4
+        located = found["localization"]
+        assert (located["average"], located["average_compat"]) == (1.0, 0.75)  # compatible: 3 of 4 columns
+    elif known == "constant":
+        assert figures == [0.5] * 4
+    else:
+        assert figures[0] == pytest.approx(0.5, abs=0.2)
 
 
 def test_without_annotations_only_whole_videos_are_judged(trained):
