@@ -18,15 +18,16 @@ from dbvad.checkpoint import CheckpointError, Model, load_model
 from dbvad.data import Index, Video, few, read_index, split_holdout
 from dbvad.features import read_features
 from dbvad.groundtruth import Format, Matched, Segment, frame_truth, match, read_annotations
+from dbvad.label_texts import name_vectors
 from dbvad.localization import ClassScores, localization_map
 from dbvad.metrics import VideoScores, auc, bootstrap, frame_metrics
 from dbvad.protocol import Ends, Protocol
+from dbvad.rescoring import bag, name_likeness, rescore
 from dbvad.runlog import plain
 from dbvad.scoring import score_classes, snippet_edges
 from pipeline.engine.store import Store, atomic_file
 from pipeline.instruments.hardware import pick_device
 
-TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training
 SCORES = pa.schema([("video_id", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())])
 
 
@@ -50,7 +51,7 @@ class Scored:
 
     @property
     def video_score(self) -> float:
-        return float(np.sort(self.scores)[::-1][:len(self.scores) // TOP_SHARE + 1].mean())
+        return bag(self.scores)
 
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -58,17 +59,17 @@ Track = Callable[[Iterable[Any], int], Iterable[Any]]
 
 def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, format: Format = "auto",
              protocol: Protocol | None = None, oracle: bool = False, device: str = "auto",
-             out: Path | None = None, index: Index | None = None,
+             out: Path | None = None, index: Index | None = None, model: Model | None = None,
              track: Track = lambda items, total: items) -> dict[str, Any]:
     """Score the test videos with the run's model, compare with the annotations, and return the result.
 
     Writes scores.parquet (video_id, start, end exclusive, score; one row a snippet) into the run folder, or into `out`.
-    `index`: the test videos, where it was read already. Without annotations only whole videos can be judged:
-    `video_auc`. `oracle` adds the best figures over the run's kept epochs, chosen on the test set and therefore no
-    result. Raises EvaluateError, CheckpointError, DataError, FeatureError, AnnotationError.
+    `index`, `model`: the test videos and the model, where they are at hand already. Without annotations only whole
+    videos can be judged: `video_auc`. `oracle` adds the best figures over the run's kept epochs, chosen on the test set
+    and therefore no result. Raises EvaluateError, CheckpointError, DataError, FeatureError, AnnotationError.
     """
     protocol = protocol or Protocol()
-    store, model = Store(artifacts), _load(run, device)
+    store, model = Store(artifacts), model or _load(run, device)
     index = index or read_index(store, "test")
     _check_fit(model, index, protocol)
     truth = _truth(annotations, format, index, protocol.ends) if annotations else None
@@ -118,6 +119,7 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
                  track: Track = lambda items, total: items) -> list[Scored]:
     """Scores of every video of an index. Raises FeatureError, EvaluateError."""
     found = []
+    names = name_vectors(model.config, model.facts.classes, index)[1:].numpy() if protocol.names else None
     for video in track(index.videos, len(index.videos)):
         features, starts = read_features(store, video.video_id, index.crops)
         try:
@@ -126,6 +128,11 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
             raise EvaluateError(f"{video.video_id}: {error}: its features are not of this video, make them again: "
                                 f"dbvad pipeline run score --video {video.video_id!r} --force") from None
         columns = score_classes(model.detector, model.head, features, scale=protocol.scale, crop=protocol.crop)
+        if protocol.relative or names is not None:
+            views = features if protocol.crop is None else features[:, [protocol.crop]]
+            likeness = None if names is None else name_likeness(views, names, protocol.names)
+            columns = columns.astype(np.float64)
+            columns[:, 0] = rescore(columns[:, 0], relative=protocol.relative, likeness=likeness)
         classes = None if model.head is None else _class_scores(columns)
         found.append(Scored(video, edges, columns[:, 0], classes))
     return found

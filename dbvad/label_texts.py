@@ -1,6 +1,7 @@
 """Where the texts of the classes come from: the CLIP that made the features, or a table of vectors."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,27 @@ from dbvad.model.sfp import LabelTable, PromptedLabels
 
 def label_texts(config: TrainConfig, data: TrainingData, device: torch.device) -> PromptedLabels | LabelTable:
     """The module behind SFP's t_y. Raises DataError."""
-    made_by_clip = data.index.feature_source == "open_clip"
-    if config.labels == "prompt" or (config.labels == "auto" and made_by_clip and not config.label_embeddings):
-        return _prompted(config, data, device)
+    if _has_tower(config, data.index):
+        return _prompted(config, data.classes, data.index, device)
     if config.label_embeddings:
         return LabelTable(_read_table(config.label_embeddings, data.classes))
     return LabelTable(torch.zeros(len(data.classes), data.descriptions.shape[1]))
+
+
+def name_vectors(config: TrainConfig, classes: Sequence[str], index: Index) -> torch.Tensor:
+    """Vectors of the bare class names in the features' space (C, D), without a learnable part. Raises DataError."""
+    if _has_tower(config, index):
+        with torch.no_grad():
+            found = _prompted(config.model_copy(update={"context": 0}), classes, index, torch.device("cpu"))()
+    elif config.label_embeddings:
+        found = _read_table(config.label_embeddings, classes)
+    else:
+        raise DataError("the class names have no vectors: the features have no text tower, and the model was trained "
+                        "without label_embeddings; train with --set label_embeddings=FILE.npz")
+    if found.shape[1] != index.dim:
+        raise DataError(f"class names have vectors of {found.shape[1]} numbers, the features {index.dim}: likeness to "
+                        f"the names needs both from one encoder")
+    return found
 
 
 def words(label: str, prompts: dict[str, str]) -> str:
@@ -27,13 +43,18 @@ def words(label: str, prompts: dict[str, str]) -> str:
     return prompts.get(label) or " ".join(re.split(r"[\s_-]+", spaced)).strip().lower()
 
 
-def _prompted(config: TrainConfig, data: TrainingData, device: torch.device) -> PromptedLabels:
+def _has_tower(config: TrainConfig, index: Index) -> bool:
+    made_by_clip = index.feature_source == "open_clip"
+    return config.labels == "prompt" or (config.labels == "auto" and made_by_clip and not config.label_embeddings)
+
+
+def _prompted(config: TrainConfig, classes: Sequence[str], index: Index, device: torch.device) -> PromptedLabels:
     from pipeline.instruments import clip
 
-    model, pretrained = _text_model(config, data.index)
+    model, pretrained = _text_model(config, index)
     try:
         tower = clip.load(model, pretrained, device="cpu").text_tower()
-        prompts = PromptedLabels(tower, [words(label, config.prompts) for label in data.classes], config.context)
+        prompts = PromptedLabels(tower, [words(label, config.prompts) for label in classes], config.context)
     except (clip.ClipError, ValueError) as error:
         raise DataError(f"the text tower of {model} cannot be used: {error}. Name the CLIP, or its folder, by "
                         f"--set text_model=NAME, or do without: --set labels=table") from error
@@ -50,7 +71,7 @@ def _text_model(config: TrainConfig, index: Index) -> tuple[str, str | None]:
     return index.model, config.text_pretrained
 
 
-def _read_table(path: Path, classes: tuple[str, ...]) -> torch.Tensor:
+def _read_table(path: Path, classes: Sequence[str]) -> torch.Tensor:
     """The classes' rows of an .npz with `labels` (N,) and `embeddings` (N, D'); names compared by their letters."""
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -13,6 +13,8 @@ from dbvad.features import bin_edges, bin_means
 from dbvad.model.detector import ClassHead, Detector
 from dbvad.protocol import Scale
 
+AT_ONCE = 8192  # snippets of windows that go through the network together
+
 
 def score_features(model: Detector, features: np.ndarray, *, scale: Scale = "bins", crop: int | None = None,
                    ) -> np.ndarray:
@@ -44,17 +46,20 @@ def score_classes(model: Detector, head: ClassHead | None, features: np.ndarray,
 
 
 def _windows(model: Detector, head: ClassHead | None, views: Tensor) -> Tensor:
-    """(T, crops, D) -> (T, 1 + C), T > length; one window of all crops in memory at a time."""
+    """(T, crops, D) -> (T, 1 + C), T > length; as many windows in memory at a time as `AT_ONCE` allows."""
     length, total = model.length, len(views)
     last = total - length
-    starts = [*range(0, last, max(1, length // 2)), last]
-    sums, counts = None, torch.zeros(total, 1, device=views.device)
-    for start in starts:
-        scores = _run(model, head, views[start:start + length].transpose(0, 1)).mean(dim=0)
-        sums = torch.zeros(total, scores.shape[1], device=views.device) if sums is None else sums
-        sums[start:start + length] += scores
-        counts[start:start + length] += 1
-    assert sums is not None
+    starts = torch.tensor([*range(0, last, max(1, length // 2)), last], device=views.device)
+    place = torch.arange(length, device=views.device)
+    sums, counts = torch.zeros(()), torch.zeros(total, 1, device=views.device)
+    for some in starts.split(max(1, AT_ONCE // (length * views.shape[1]))):
+        rows = some.unsqueeze(1) + place  # (W, length)
+        x = views[rows].transpose(1, 2).flatten(0, 1)  # (W * crops, length, D)
+        scores = _run(model, head, x).unflatten(0, (len(some), -1)).mean(dim=1).flatten(0, 1)
+        if not sums.ndim:
+            sums = torch.zeros(total, scores.shape[1], device=views.device)
+        sums.index_add_(0, rows.flatten(), scores)
+        counts.index_add_(0, rows.flatten(), torch.ones_like(scores[:, :1]))
     return sums / counts
 
 
