@@ -22,12 +22,13 @@ from dbvad.label_texts import name_vectors
 from dbvad.localization import ClassScores, localization_map
 from dbvad.metrics import VideoScores, auc, bootstrap, frame_metrics
 from dbvad.protocol import Ends, Protocol
-from dbvad.rescoring import bag, name_likeness, rescore
+from dbvad.rescoring import add_to_logits, name_likeness, smooth
 from dbvad.runlog import plain
 from dbvad.scoring import score_classes, snippet_edges
 from pipeline.engine.store import Store, atomic_file
 from pipeline.instruments.hardware import pick_device
 
+TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training
 SCORES = pa.schema([("video_id", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())])
 
 
@@ -51,7 +52,7 @@ class Scored:
 
     @property
     def video_score(self) -> float:
-        return bag(self.scores)
+        return float(np.sort(self.scores)[::-1][:len(self.scores) // TOP_SHARE + 1].mean())
 
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -128,11 +129,11 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
             raise EvaluateError(f"{video.video_id}: {error}: its features are not of this video, make them again: "
                                 f"dbvad pipeline run score --video {video.video_id!r} --force") from None
         columns = score_classes(model.detector, model.head, features, scale=protocol.scale, crop=protocol.crop)
-        if protocol.relative or names is not None:
+        if protocol.smooth:
+            columns[:, 0] = smooth(columns[:, 0], protocol.smooth)
+        if names is not None:
             views = features if protocol.crop is None else features[:, [protocol.crop]]
-            likeness = None if names is None else name_likeness(views, names, protocol.names)
-            columns = columns.astype(np.float64)
-            columns[:, 0] = rescore(columns[:, 0], relative=protocol.relative, likeness=likeness)
+            columns[:, 0] = add_to_logits(columns[:, 0], protocol.names * name_likeness(views, names))
         classes = None if model.head is None else _class_scores(columns)
         found.append(Scored(video, edges, columns[:, 0], classes))
     return found

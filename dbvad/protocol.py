@@ -15,8 +15,8 @@ class Protocol(Config):
 
     scale: Scale = "bins"  # how a long video is brought to the trained length (`dbvad.scoring`)
     crop: int | None = Field(None, ge=0)  # all crops are averaged by default
-    relative: bool = False  # a snippet counts by how far it is above its video's mean (`dbvad.rescoring`)
-    names: float = Field(0.0, ge=0)  # weight of its likeness to the anomalies' names, likewise
+    smooth: float = Field(0.0, ge=0)  # standard deviation in snippets of a mean over neighbours (`dbvad.rescoring`)
+    names: float = Field(0.0, ge=0)  # weight of a snippet's likeness to the names of the anomalies
     ends: Ends = "inclusive"  # whether the end frame of an event belongs to it
     threshold: float = 0.5  # for false alarms only
     repeats: int = Field(1000, ge=0)  # of the bootstrap; 0: no intervals

@@ -1,41 +1,36 @@
-"""Levers at test time (chosen here, not the paper's; off by default): a snippet is judged against its whole video.
+"""Levers at test time (chosen here, not the paper's; off by default), applied to the scores of a whole video.
 
-Training tells whole videos apart, so what a whole video has in common, its place and its light, moves the scores of all
-its snippets. `relative` lets the video count by its bag score alone and a snippet by how far it lies above its video's
-mean: a'_t = bag(a) + a_t - mean(a). `names` adds what the class names say without any training, w (q_t - mean q), where
-q_t is the cosine of the snippet's features with the mean vector of the anomalies' names.
+`smooth`: events last longer than a snippet, so scores are averaged over neighbours, by a Gaussian. `names`: what
+the names of the anomalies say without any training is added to the logit, w (q_t - mean q), where q_t is the cosine of
+the snippet's features with the mean vector of the names.
 """
 
 import numpy as np
 
-TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training
 EPSILON = 1e-7  # keeps the logit of a score finite
+REACH = 4  # standard deviations on each side
 
 
-def rescore(scores: np.ndarray, *, relative: bool = False, likeness: np.ndarray | None = None) -> np.ndarray:
-    """Scores (T,) in 0..1 of one video to scores (T,); `likeness` (T,): what the names add to the logits."""
-    clipped = np.clip(scores.astype(np.float64), EPSILON, 1 - EPSILON)
-    logits = np.log(clipped / (1 - clipped))
-    if relative:
-        logits = logits + bag(logits) - logits.mean()
-    if likeness is not None:
-        logits = logits + likeness
-    return 1 / (1 + np.exp(-logits))
+def smooth(scores: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean over snippets with a standard deviation of `sigma`, beyond the ends the outermost: (T,) -> (T,)."""
+    reach = int(np.ceil(REACH * sigma))
+    weights = np.exp(-np.arange(-reach, reach + 1) ** 2 / (2 * sigma**2))
+    return np.convolve(np.pad(scores.astype(np.float64), reach, mode="edge"), weights / weights.sum(), mode="valid")
 
 
-def name_likeness(features: np.ndarray, anomalies: np.ndarray, weight: float) -> np.ndarray:
-    """`weight` times the cosine with the mean of the names' unit vectors, less its mean over the video.
+def name_likeness(features: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Cosine with the mean of the names' unit vectors, less its mean over the video.
 
-    features (T, crops, D), of which the crops are averaged; anomalies (C, D) -> (T,)
+    features (T, crops, D), of which the crops are averaged; names (C, D) -> (T,)
     """
-    cosine = _unit(features.astype(np.float32)) @ _unit(anomalies).mean(axis=0)
-    along = cosine.mean(axis=1)
-    return weight * (along - along.mean())
+    cosine = (_unit(features.astype(np.float32)) @ _unit(names).mean(axis=0)).mean(axis=1)
+    return cosine - cosine.mean()
 
 
-def bag(scores: np.ndarray) -> float:
-    """Mean of the top T // 16 + 1 of (T,)."""
-    return float(np.sort(scores)[::-1][:len(scores) // TOP_SHARE + 1].mean())
+def add_to_logits(scores: np.ndarray, what: np.ndarray) -> np.ndarray:
+    """sigmoid(logit(scores) + what): (T,), (T,) -> (T,)."""
+    clipped = np.clip(scores.astype(np.float64), EPSILON, 1 - EPSILON)
+    return 1 / (1 + (1 / clipped - 1) * np.exp(-what))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

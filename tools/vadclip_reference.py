@@ -5,8 +5,7 @@
 Videos, batches, bins, schedule, precision and weight decay are those of `dbvad train` with the same keys (--set), the
 weights those of the last epoch, scores and metrics those of `dbvad evaluate`. What is not VadCLIP's: for features that
 have no text tower a table of class vectors stands in for it as in our SFP, frozen ones with learnable ones beside them.
-Writes OUT/seed-N/result.json and scores.parquet, and prints the table row; with --relative or --names W a second one,
-with these levers at test time, from OUT/seed-N/levers.
+Writes OUT/seed-N/result.json and scores.parquet, and prints the table row.
 """
 
 import argparse
@@ -14,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -96,29 +95,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--ends", choices=get_args(Ends), default="inclusive")
     parser.add_argument("--scale", choices=get_args(Scale), default="bins")
-    parser.add_argument("--relative", action="store_true")
-    parser.add_argument("--names", type=float, default=0.0)
     parser.add_argument("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--seeds", default="0-4")
     parser.add_argument("--out", type=Path, default=Path("runs/vadclip-like"))
     given = parser.parse_args(arguments)
     values = {"labels": "table"} | keys(None, given.settings, None, None)
-    plain = Protocol(scale=given.scale, ends=given.ends, repeats=0)
-    levers = plain.model_copy(update={"relative": given.relative, "names": given.names})
-    rows = {"VadCLIP-like": (plain, "."), "VadCLIP-like with levers": (levers, "levers")}
-    if levers == plain:
-        del rows["VadCLIP-like with levers"]
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in rows}
+    protocol = Protocol(scale=given.scale, ends=given.ends, repeats=0)
+    results = []
     for seed in read_seeds(given.seeds):
-        model = train(TrainConfig.model_validate(values | {"seed": seed}), given.artifacts, given.out / f"seed-{seed}")
-        for name, (protocol, folder) in rows.items():
-            out = given.out / f"seed-{seed}" / folder
-            out.mkdir(parents=True, exist_ok=True)
-            results[name].append(evaluate(out, given.artifacts, given.annotations, protocol=protocol, model=model))
-            save_result(out / "result.json", results[name][-1])
-            print(f"seed {seed}: {name}: {results[name][-1]['metrics']}", file=sys.stderr, flush=True)
-    for name, found in results.items():
-        print(row(name, summarise(found)["metrics"], "markdown"))
+        out = given.out / f"seed-{seed}"
+        out.mkdir(parents=True, exist_ok=True)
+        model = train(TrainConfig.model_validate(values | {"seed": seed}), given.artifacts, out)
+        results.append(evaluate(out, given.artifacts, given.annotations, protocol=protocol, model=model))
+        save_result(out / "result.json", results[-1])
+        print(f"seed {seed}: {results[-1]['metrics']}", file=sys.stderr, flush=True)
+    print(row("VadCLIP-like", summarise(results)["metrics"], "markdown"))
 
 
 if __name__ == "__main__":

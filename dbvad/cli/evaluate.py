@@ -21,8 +21,8 @@ def evaluate(
     ends: Annotated[Ends, typer.Option(help="Does an event's end frame belong to it?")] = "inclusive",
     scale: Annotated[Scale, typer.Option(help="How a long video is brought to the trained length.")] = "bins",
     crop: Annotated[int | None, typer.Option(help="One crop (0: centre); all are averaged by default.")] = None,
-    relative: Annotated[bool, typer.Option("--relative", help="Score snippets against their video's mean.")] = False,
-    names: Annotated[float, typer.Option(help="Weight of likeness to the anomalies' names, such as 20.")] = 0.0,
+    smooth: Annotated[float, typer.Option(help="Average scores over about so many snippets, such as 4.")] = 0.0,
+    names: Annotated[float, typer.Option(help="Weight of likeness to the anomalies' names, such as 10.")] = 0.0,
     threshold: Annotated[float, typer.Option(help="Score that counts as a false alarm.")] = 0.5,
     oracle: Annotated[bool, typer.Option("--oracle", help="Also the best epoch on the test set; no result.")] = False,
     row: Annotated[Row | None, typer.Option(help="Print a table row instead.")] = None,
@@ -44,7 +44,7 @@ def evaluate(
     from dbvad.summary import summarise
 
     folders = runs or [Path("runs/default")]
-    protocol = Protocol(scale=scale, crop=crop, relative=relative, names=names, ends=ends, threshold=threshold)
+    protocol = Protocol(scale=scale, crop=crop, smooth=smooth, names=names, ends=ends, threshold=threshold)
     results = []
     for run in folders:
         result = judge(run, artifacts, annotations, format=format, protocol=protocol, oracle=oracle, device=device,

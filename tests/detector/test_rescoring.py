@@ -9,7 +9,7 @@ from dbvad.config import TrainConfig
 from dbvad.data import DataError
 from dbvad.evaluate import evaluate
 from dbvad.protocol import Protocol
-from dbvad.rescoring import name_likeness, rescore
+from dbvad.rescoring import add_to_logits, name_likeness, smooth
 from dbvad.train import train
 from tests.detector.planted import CLASSES, World, plant
 from tests.tiny import tiny_clip
@@ -17,32 +17,24 @@ from tests.tiny import tiny_clip
 SCORES = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=60).map(np.array)
 
 
-def logit(scores):
-    return np.log(scores / (1 - scores))
+@given(SCORES, st.floats(0.3, 8))
+def test_smoothing_stays_between_the_lowest_and_the_highest(scores, sigma):
+    found = smooth(scores, sigma)
+    assert found.shape == scores.shape
+    assert scores.min() - 1e-12 <= found.min()
+    assert found.max() <= scores.max() + 1e-12
+    np.testing.assert_allclose(smooth(scores[::-1], sigma), found[::-1], atol=1e-12)  # the past weighs as the future
 
 
-@given(SCORES)
-def test_relative_scores_keep_the_order_and_the_distances_inside_a_video(scores):
-    found = rescore(scores, relative=True)
-    np.testing.assert_allclose(np.diff(logit(found)), np.diff(logit(scores)), atol=1e-5)
-
-
-def test_relative_scores_rank_videos_by_their_bag_and_not_by_their_level():
-    """An event in a video that looks suspicious throughout, and one of equal height in a quiet video."""
-    calm, lively = np.full(32, 0.1), np.full(32, 0.4)
-    calm[5:8] = lively[5:8] = 0.9
-    found = [rescore(scores, relative=True) for scores in (calm, lively)]
-    assert found[0][5:8].min() > found[1][5:8].max()  # it stands out more
-    assert logit(found[0]).mean() == pytest.approx(logit(found[1]).mean())  # the level has gone: the bags are alike
-
-
-@given(st.floats(0.001, 0.999), st.integers(1, 40))
-def test_a_constant_score_stays(score, count):
-    np.testing.assert_allclose(rescore(np.full(count, score), relative=True), score, rtol=1e-6)
-
-
-def test_certain_scores_stay_finite():
-    assert np.isfinite(rescore(np.array([0.0, 1.0, 0.5], np.float32), relative=True)).all()
+def test_smoothing_spreads_a_peak_as_wide_as_it_says():
+    scores = np.zeros(101)
+    scores[50] = 1
+    found = smooth(scores, 4)
+    assert found.sum() == pytest.approx(1)
+    assert (found * (np.arange(101) - 50) ** 2).sum() == pytest.approx(4**2, rel=0.01)
+    long = np.zeros(101)
+    long[30:70] = 1
+    assert smooth(long, 4)[50] > 0.999  # what lasts stays
 
 
 def test_snippets_that_resemble_the_names_are_raised():
@@ -50,17 +42,27 @@ def test_snippets_that_resemble_the_names_are_raised():
     features = np.zeros((6, 2, 4), np.float16)
     features[:, :, 3] = 1
     features[2] = np.array([[3, 3, 0, 0], [2, 2, 0, 0]])  # both crops, whatever their length
-    found = name_likeness(features, names, weight=10)
-    expected = 10 * np.array([0, 0, 0.5 * np.sqrt(2), 0, 0, 0])
+    found = name_likeness(features, names)
+    expected = np.array([0, 0, 0.5 * np.sqrt(2), 0, 0, 0])
     np.testing.assert_allclose(found, expected - expected.mean(), rtol=1e-3, atol=1e-3)
-    scores = rescore(np.full(6, 0.3), likeness=found)
+    scores = add_to_logits(np.full(6, 0.3), 10 * found)
     assert scores[2] > 0.9
     assert (np.delete(scores, 2) < 0.3).all()
 
 
 def test_names_say_nothing_of_a_video_that_is_alike_throughout():
     features = np.tile(np.random.default_rng(0).standard_normal((1, 1, 4)), (9, 1, 1))
-    np.testing.assert_allclose(name_likeness(features, np.eye(4)[:2], weight=20), 0, atol=1e-5)
+    np.testing.assert_allclose(name_likeness(features, np.eye(4)[:2]), 0, atol=1e-5)
+
+
+@given(SCORES, st.floats(-5, 5))
+def test_what_is_added_is_added_to_the_logits(scores, what):
+    found = add_to_logits(scores, np.full(len(scores), what))
+    np.testing.assert_allclose(np.log(found / (1 - found)), np.log(scores / (1 - scores)) + what, atol=1e-6)
+
+
+def test_certain_scores_stay_finite():
+    assert np.isfinite(add_to_logits(np.array([0.0, 1.0], np.float32), np.array([1.0, 1.0]))).all()
 
 
 def test_levers_in_an_evaluation(tmp_path):
@@ -74,10 +76,9 @@ def test_levers_in_an_evaluation(tmp_path):
         found = evaluate(tmp_path / run, tmp_path, events, device="cpu", protocol=Protocol(repeats=0, **keys))
         return found["protocol"], found["metrics"]
 
-    (_, plain), (said, relative) = judge(), judge(relative=True)
-    assert said["relative"] is True
-    assert relative["macro_auc"] == pytest.approx(plain["macro_auc"])  # nothing moves inside a video
-    assert relative["ano_auc"] != plain["ano_auc"]
+    (_, plain), (said, smoothed) = judge(), judge(smooth=2.0)
+    assert said["smooth"] == 2
+    assert smoothed["macro_auc"] != plain["macro_auc"]
     said, named = judge(names=20.0)
     assert said["names"] == 20
     assert named["macro_auc"] != plain["macro_auc"]

@@ -1,38 +1,30 @@
-"""The hold-out of a UCA set: drawn from its training videos, with the spans of the sentences that name the deed."""
-
-import csv
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+"""The hold-out of the UCA set is drawn from its training videos alone, with the times that were marked."""
 
 from tools import uca_holdout
-
-SAID = {"robs": (30.0, 35.0, "A man threatens the clerk with a knife."),
-        "goes on": (40.0, 44.0, "He grabs the money."),  # 5 s later: one event
-        "quiet": (0.0, 20.0, "A clerk stands at the counter."),
-        "late": (80.0, 82.0, "He points the gun again.")}
+from tools.uca_holdout import read, write
 
 
 def test_lists_and_events(tmp_path, monkeypatch, capsys):
-    videos = [(f"Robbery{i:03d}", "Robbery", "dev_train") for i in range(8)]
-    videos += [(f"Normal{i:03d}", "Normal", "dev_train") for i in range(8)] + [("Robbery900", "Robbery", "dev_test")]
-    rows = [(video, *said) for video, _, _ in videos for said in SAID.values()]
-    pq.write_table(pa.table(dict(zip(("video", "start_s", "end_s", "sentence"), zip(*rows, strict=True), strict=True))),
-                   tmp_path / "sentences.parquet")
-    uca_holdout.write(tmp_path / "videos.csv", ("video", "label", "frames", "split"),
-                      [(video, label, 3000, split) for video, label, split in videos])
-    uca_holdout.write(tmp_path / "train.csv", ("path", "label"),
-                      [(f"features/train/{video}.npy", label) for video, label, split in videos
-                       if split == "dev_train"])
-    monkeypatch.setattr("sys.argv", ["uca_holdout.py", str(tmp_path), str(tmp_path), str(tmp_path / "out")])
-    uca_holdout.main()
-    assert "12 videos to train on, 4 held out, 2 of them abnormal" in capsys.readouterr().out
+    monkeypatch.setattr(uca_holdout, "MARKS", tmp_path / "marks.csv")
+    write(tmp_path / "marks.csv", ("video", "start_s", "end_s"),
+          [("Robbery1", 3, 7), ("Robbery1", 20, 31), ("Robbery9", 1, 2)])
+    videos = [("Robbery1", "Robbery", "dev_train"), ("Robbery2", "Robbery", "dev_train"),
+              ("Robbery9", "Robbery", "dev_test"), *((f"Normal{i}", "Normal", "dev_train") for i in range(8))]
+    write(tmp_path / "videos.csv", ("video", "label", "split"), videos)
+    write(tmp_path / "train.csv", ("path", "label"),
+          [(f"features/train/{video}.npy", label) for video, label, split in videos if split == "dev_train"])
+    uca_holdout.main([str(tmp_path), str(tmp_path), str(tmp_path / "out")])
+    assert capsys.readouterr().out == "7 videos to train on, 3 held out\n"
 
-    lists = {name: list(csv.DictReader((tmp_path / "out" / f"{name}.csv").read_text().splitlines()))
-             for name in ("train", "test", "events")}
-    assert (len(lists["train"]), len(lists["test"])) == (12, 4)
-    assert not {row["path"] for row in lists["train"]} & {row["path"] for row in lists["test"]}
-    held = {row["path"].split("/")[-1].removesuffix(".npy") for row in lists["test"] if row["label"] == "Robbery"}
-    assert {row["video"] for row in lists["events"]} == held
-    spans = [(int(row["start"]), int(row["end"])) for row in lists["events"] if row["video"] == min(held)]
-    assert spans == [(900, 1319), (2400, 2459)]
+    train, test, events = (read(tmp_path / "out" / f"{name}.csv") for name in ("train", "test", "events"))
+    assert (len(train), len(test)) == (7, 3)
+    assert not {row["path"] for row in train} & {row["path"] for row in test}
+    assert [row["path"] for row in test if row["label"] == "Robbery"] == ["features/train/Robbery1.npy"]
+    assert events == [{"video": "Robbery1", "start": start, "end": end, "label": "Robbery"}
+                      for start, end in (("90", "210"), ("600", "930"))]
+
+
+def test_marks_are_spans_in_order():
+    marks = read(uca_holdout.MARKS)
+    assert len({mark["video"] for mark in marks}) == 72
+    assert all(0 <= int(mark["start_s"]) < int(mark["end_s"]) for mark in marks)
