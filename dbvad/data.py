@@ -277,7 +277,7 @@ def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarra
     widths = Counter(len(vector) for vector in found.values())
     if len(widths) > 1:
         raise DataError(f"descriptions were embedded in {len(widths)} widths ({few(list(map(str, widths)))}): "
-                        f"{RUN_EMBED} to make them alike")
+                        f"{RUN_EMBED}, or import all of them, to make them alike")
     bad = [videos[place].video_id for place, vector in found.items() if not np.isfinite(vector).all()]
     if bad:
         raise DataError(f"descriptions of {len(bad)} videos hold NaN or infinity ({few(bad)}): "
