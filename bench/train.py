@@ -35,7 +35,7 @@ from dbvad.features import Features
 from dbvad.label_texts import words
 from dbvad.model.sfp import PromptedLabels
 from dbvad.model.training import TrainingNetwork
-from dbvad.train import descend, forward, make_optimizer, prefetch
+from dbvad.train import descend, forget_shapes, forward, make_optimizer, prefetch
 from pipeline.instruments import clip
 
 VIDEOS, ABNORMAL, WIDTH = 1610, 810, 512
@@ -123,6 +123,8 @@ def worker(side: Side, folder: Path, given: argparse.Namespace, pipe: Connection
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     device = torch.device(given.device)
+    if side.name == "dbvad":
+        forget_shapes()
     tower = clip.load(str(folder / "clip"), device="cpu").text_tower()
     classes = tuple(presets.load("ucf-crime").classes)
     data = open_data(folder / f"{side.videos}.f16", lengths_of(side.videos), classes)

@@ -6,6 +6,7 @@ one end in the same weights, bit for bit on a CPU.
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ def train(config: TrainConfig, artifacts: Path, out: Path, *, resume: bool = Fal
 
 def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group: Group, data: TrainingData | None,
            quiet: bool) -> Result:
+    forget_shapes()
     saved = load_checkpoint(out / CHECKPOINT) if resume else None
     try:
         device = pick_device(f"cuda:{group.local_rank}" if config.device == "auto" and torch.cuda.is_available()
@@ -120,6 +122,14 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
                     raise Interrupted(f"stopped after step {run.step} of {total}; "
                                       f"go on with: dbvad train --resume --out {out}")
     return run.finish(precision)
+
+
+def forget_shapes() -> None:
+    """Let oneDNN keep no compiled products: packed batches differ in length, and memory for each would be held.
+
+    To be called before the process's first product on a CPU; a value that the user has set stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
 
 
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -195,6 +197,24 @@ def test_a_loss_that_explodes_is_refused_by_name(artifacts, tmp_path):
     with pytest.raises(TrainError, match=r"the loss was not finite at step 2; .*train/video \d+.mp4.*Lower lr"):
         train(config, artifacts, tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_memory_is_not_held_for_every_length(artifacts, tmp_path):
+    """A process that trains on its own, for oneDNN reads its setting once."""
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    program = f"""
+import os, sys
+from pathlib import Path
+from dbvad.config import TrainConfig
+from dbvad.train import train
+train(TrainConfig(epochs=1, batch=8, device="cpu"), Path(sys.argv[1]), Path(sys.argv[2]), quiet=True)
+print(os.environ["{name}"])
+"""
+    plain = {key: value for key, value in os.environ.items() if key != name}
+    for given, expected in ({}, "0"), ({name: "7"}, "7"):
+        done = subprocess.run([sys.executable, "-c", program, str(artifacts), str(tmp_path / expected)], text=True,
+                              capture_output=True, check=True, env=plain | given)
+        assert done.stdout.split()[-1] == expected
 
 
 def test_schedules():
