@@ -47,20 +47,14 @@ def score_classes(model: Detector, head: ClassHead | None, features: np.ndarray,
 
 def _windows(model: Detector, head: ClassHead | None, views: Tensor) -> Tensor:
     """(T, crops, D) -> (T, 1 + C), T > length; as many windows in memory at a time as `AT_ONCE` allows."""
-    length, total = model.length, len(views)
-    last = total - length
-    starts = torch.tensor([*range(0, last, max(1, length // 2)), last], device=views.device)
-    place = torch.arange(length, device=views.device)
-    sums, counts = torch.zeros(()), torch.zeros(total, 1, device=views.device)
-    for some in starts.split(max(1, AT_ONCE // (length * views.shape[1]))):
-        rows = some.unsqueeze(1) + place  # (W, length)
-        x = views[rows].transpose(1, 2).flatten(0, 1)  # (W * crops, length, D)
-        scores = _run(model, head, x).unflatten(0, (len(some), -1)).mean(dim=1).flatten(0, 1)
-        if not sums.ndim:
-            sums = torch.zeros(total, scores.shape[1], device=views.device)
-        sums.index_add_(0, rows.flatten(), scores)
-        counts.index_add_(0, rows.flatten(), torch.ones_like(scores[:, :1]))
-    return sums / counts
+    length, (total, crops, _) = model.length, views.shape
+    starts = torch.tensor([*range(0, total - length, max(1, length // 2)), total - length], device=views.device)
+    rows = starts.unsqueeze(1) + torch.arange(length, device=views.device)  # (windows, length)
+    scores = torch.cat([
+        _run(model, head, views[some].transpose(1, 2).flatten(0, 1)).unflatten(0, (len(some), crops)).mean(dim=1)
+        for some in rows.split(max(1, AT_ONCE // (length * crops)))]).flatten(0, 1)
+    sums = torch.zeros(total, scores.shape[1], device=views.device).index_add_(0, rows.flatten(), scores)
+    return sums / rows.flatten().bincount(minlength=total).unsqueeze(1)
 
 
 def _run(model: Detector, head: ClassHead | None, x: Tensor) -> Tensor:
