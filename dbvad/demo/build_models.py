@@ -13,14 +13,14 @@ from typing import Any
 from dbvad.demo.world.dataset import MODEL_SEEDS
 
 MODELS = Path(__file__).parent / "models"
-STORIES, HELD_OUT = 2200, 150
-OTHER_MINUTES = 5  # of rendering and of taking the figures
+STORIES, HELD_OUT = 2000, 150
+OTHER_MINUTES = 7  # of rendering and of taking the figures
 
 
-def build_models(out: Path = MODELS, minutes: float = 25, stories: int = STORIES, workers: int | None = None) -> None:
+def build_models(out: Path = MODELS, minutes: float = 57, stories: int = STORIES, workers: int | None = None) -> None:
     """Write `out`/clip and `out`/qwen, made in about `minutes` on two idle cores, each with a card.
 
-    First `stories` rendered videos are looked at (4 to 5 minutes), then both models train at the same time, each in a
+    First `stories` rendered videos are looked at (about 4 minutes), then both models train at the same time, each in a
     process of one thread that stops when it has used its share of processor time, and last their figures are taken. A
     faster machine makes better models, and two runs differ a little. Progress is printed. Needs 6 GB of memory.
 

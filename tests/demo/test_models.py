@@ -9,7 +9,7 @@ from PIL import Image
 
 from dbvad.demo.build_models import HELD_OUT, MODELS, STORIES
 from dbvad.demo.training import qwen_training as training
-from dbvad.demo.training.data import LABELS, sample_scene
+from dbvad.demo.training.data import LABELS, pictures, sample_scene
 from dbvad.demo.training.figures import clip_figures, qwen_figures
 from dbvad.demo.world import MODEL_SEEDS, catalogue, named_class
 from dbvad.demo.world.dataset import MAX_SEED
@@ -36,7 +36,7 @@ def _school(stories, processor):
 
 def test_batched_vision_equals_that_of_transformers(qwen, stories):
     net, processor = qwen
-    frames = stories[0].qwen[:3]
+    frames = pictures(stories[0].qwen[:3])
     content = [{"type": "image"}] * 3 + [{"type": "text", "text": NEUTRAL}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     inputs = processor(text=[text], images=[Image.fromarray(f) for f in frames], return_tensors="pt")

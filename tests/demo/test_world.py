@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbvad.demo.training.data import sample_scene
+from dbvad.demo.training.data import THINGS, pictures, sample_scene, seen_where
 from dbvad.demo.world import CLASSES, MODEL_SEEDS, NORMAL, Renderer, catalogue, named_class, render_dataset, tell
 from dbvad.demo.world.dataset import MAX_SEED, MAX_SPLIT
 from pipeline.instruments import video
@@ -104,11 +104,36 @@ def test_catalogue_grows_without_moving_what_is_there():
 def test_training_sample_has_frames_of_both_kinds():
     seed = next(s for s in MODEL_SEEDS if tell(s).label != NORMAL)
     sample = sample_scene(seed, frames=6)
-    assert sample.clip.shape == (6, 128, 128, 3)
-    assert sample.qwen.shape == (6, 112, 140, 3)
+    assert pictures(sample.clip).shape == (6, 128, 128, 3)
+    assert pictures(sample.qwen).shape == (6, 112, 140, 3)
     assert sample.inside.sum() == 4
     assert {named_class(t) for t in sample.event_texts} == {tell(seed).label}
     assert {named_class(t) for t in sample.normal_texts} == {NORMAL}
+
+
+def test_what_is_where_is_in_the_picture_and_names_the_event():
+    for seed in range(3):
+        for label in CLASSES:
+            story = tell(seed, label)
+            first, last = story.spans[0]
+            for frame in (first - 1, (first + last) // 2):
+                things = story.things(frame)
+                assert {kind for kind, _, _ in things} <= {*THINGS, "box"}
+                assert all(0 <= x < 1 and 0 <= y < 1 for _, x, y in things)
+                named = {kind for kind, _, _ in things} & set(CLASSES)
+                assert named == (set() if frame < first else {label})
+
+
+def test_cells_share_what_lies_between_them_and_mirror_it():
+    seed = next(s for s in MODEL_SEEDS if tell(s).label == NORMAL)
+    gun, fire = THINGS.index("gun"), THINGS.index("fire")
+    seen = (np.array([[gun, 0.25, 0.25], [fire, 0.75, 0.5]], np.float32),)
+    sample = replace(sample_scene(seed, frames=1), things=seen)
+    grid = seen_where([(sample, 0), (sample, 0)], 2, 2, np.array([False, True])).reshape(2, 2, 2, len(THINGS))
+    assert grid[0, ..., gun].tolist() == [[1, 0], [0, 0]]
+    assert grid[1, ..., gun].tolist() == [[0, 1], [0, 0]]
+    assert grid[0, ..., fire].tolist() == [[0, 0.5], [0, 0.5]]
+    assert grid.sum() == 4
 
 
 def test_dataset_is_resumable_and_its_files_agree(tmp_path):

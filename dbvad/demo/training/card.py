@@ -12,8 +12,9 @@ tokenizer; 256 dimensions. Load it as `local-dir:` with open_clip, or name the f
 ## Data
 {stories} stories of `dbvad.demo.world` with seeds from 1,000,000,000 on, 12 frames each (two thirds inside an event
 where there is one), through H.264 at the quality of the rendered videos. No rendered dataset uses these seeds. Texts:
-label prompts in five templates, and sentences of the stories' descriptions. Trained by `dbvad demo build-models`
-for {core_minutes:.0f} minutes of one CPU core.
+label prompts in five templates, and sentences of the stories' descriptions. Throw-away heads also asked its feature
+maps what is where (poses, things held, vehicles, fire, smoke). Trained by `dbvad demo build-models` for
+{core_minutes:.0f} minutes of one CPU core.
 
 ## Figures on {held_out} stories that it did not train on
 {figures}
@@ -33,8 +34,9 @@ transformers and in vLLM. Send key frames as images, 1 to 8 of them; a frame bec
 ## Data
 The {stories} stories that the CLIP beside it saw, with their descriptions. A description of an event is the answer
 only if at least one frame shows it; otherwise the answer says what normal life can be seen. Prompts: the packaged
-`neutral-v1` and `class_aware-v1`, and four short ones. The vision tower first learnt which event a frame shows, and
-where. Trained by `dbvad demo build-models` for {core_minutes:.0f} minutes of one CPU core.
+`neutral-v1` and `class_aware-v1`, and four short ones. The vision tower first learnt what is where in a frame (poses,
+things held, vehicles, fire, smoke) and which event it shows. Trained by `dbvad demo build-models` for
+{core_minutes:.0f} minutes of one CPU core.
 
 ## Figures on {held_out} stories that it did not train on
 {figures}

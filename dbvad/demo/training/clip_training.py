@@ -1,7 +1,7 @@
 """A small CLIP from scratch: frames against label prompts and against sentences of descriptions.
 
-While it learns, two throw-away heads also ask its feature maps where in the frame the event is: an event is small, and
-an image tower that is told only that there is one needs many times the frames to find it.
+While it learns, two throw-away heads also ask its feature maps what is where in the frame: an event is small, and an
+image tower that is told only that there is one needs many times the frames to find it.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from dbvad.demo.training.data import CLIP_SIZE, LABELS, Sample, close_ups, where
+from dbvad.demo.training.data import CLIP_SIZE, LABELS, THINGS, Sample, pictures, seen_loss, seen_where
 from dbvad.demo.training.schedule import schedule
 from pipeline.instruments import clip
 
@@ -59,7 +59,6 @@ def train_clip(
     tokenize = open_clip.get_tokenizer(f"local-dir:{out}")
     net.visual = net.visual.to(memory_format=torch.channels_last)
     rng, mean, std = np.random.default_rng(seed), *(_column(CONFIG["preprocess_cfg"][k]) for k in ("mean", "std"))
-    _train_on_close_ups(net.visual, data, 0.35 * core_minutes, (mean, std), rng, say)
     finders = _Finders(net.visual)
     trained = [*net.parameters(), *finders.heads.parameters()]
     decay, rest = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
@@ -68,11 +67,11 @@ def train_clip(
     )
     shown = {"label": 0.0, "text": 0.0, "place": 0.0, "right": 0.0}
     net.train()
-    for step, spent in enumerate(schedule(0.65 * core_minutes, 1e-3, 60, optimizer), start=1):
+    for step, spent in enumerate(schedule(core_minutes, 1e-3, 60, optimizer), start=1):
         chosen, texts = _batch(data, rng)
         states = np.array([sample.label if sample.inside[n] else 0 for sample, n in chosen])
         mirrored = rng.random(BATCH) < 0.5
-        pixels = (_augment(np.stack([sample.clip[n] for sample, n in chosen]), mirrored, rng) - mean) / std
+        pixels = (_augment(pictures(sample.clip[n] for sample, n in chosen), mirrored, rng) - mean) / std
         prompts = [_prompt(rng, WORDS[name]) for name in LABELS] + [_prompt(rng, UNUSUAL)]
         with torch.autocast("cpu", torch.bfloat16):
             seen = net.visual(pixels.to(memory_format=torch.channels_last))
@@ -88,7 +87,7 @@ def train_clip(
         same = (torch.from_numpy(np.equal.outer(np.array(texts), np.array(texts)))).float()
         by_text = _soft_cross_entropy(pairs, same) + _soft_cross_entropy(pairs.T, same)
         by_place = finders.loss(chosen, mirrored)
-        loss = by_label + 0.5 * unusual + 0.25 * by_text + by_place
+        loss = by_label + 0.5 * unusual + 0.25 * by_text + 0.3 * by_place
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -108,35 +107,6 @@ def train_clip(
     clip.save(net, out)
 
 
-def _train_on_close_ups(
-    visual: Any,
-    data: list[Sample],
-    core_minutes: float,
-    scale: tuple[torch.Tensor, torch.Tensor],
-    rng: np.random.Generator,
-    say: Callable[[str], None],
-) -> None:
-    """The convolutions alone, on cuttings of a quarter of a frame."""
-    head = torch.nn.Linear(visual.layer4[-1].bn3.num_features, len(LABELS))
-    parameters = [*(p for n, p in visual.named_parameters() if not n.startswith("attnpool")), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05)
-    right = 0.0
-    visual.train()
-    for step, spent in enumerate(schedule(core_minutes, 2e-3, 60, optimizer), start=1):
-        images, state = close_ups(data, "clip", 64, 128, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            x = visual.stem(((images - scale[0]) / scale[1]).to(memory_format=torch.channels_last))
-            x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(x))))
-        logits = head(x.float().mean((2, 3)))
-        optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(logits, state).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        right += ((logits.argmax(1) == state).float().mean().item() - right) * max(0.03, 1 / step)
-        if step % 50 == 0:
-            say(f"clip, close-ups: step {step}, {spent:.0%}, right {right:.3f}")
-
-
 def _column(values: list[float]) -> torch.Tensor:
     return torch.tensor(values).view(3, 1, 1)
 
@@ -146,31 +116,28 @@ def _prompt(rng: np.random.Generator, words: tuple[str, ...]) -> str:
 
 
 class _Finders:
-    """A class for every cell of the image tower's last feature maps (8 x 8 and 4 x 4), from linear heads."""
+    """What is where, from linear heads on the image tower's last feature maps (8 x 8 and 4 x 4 cells)."""
 
     def __init__(self, visual: Any) -> None:
         self.maps: dict[str, torch.Tensor] = {}
         self.heads = torch.nn.ModuleDict()
         for name in ("layer3", "layer4"):
             stage = getattr(visual, name)
-            self.heads[name] = torch.nn.Linear(stage[-1].bn3.num_features, len(LABELS))
+            head = torch.nn.Linear(stage[-1].bn3.num_features, len(THINGS))
+            torch.nn.init.constant_(head.bias, -4)  # most things are not in most cells
+            self.heads[name] = head
             stage.register_forward_hook(partial(self._keep, name))
 
     def _keep(self, name: str, module: Any, inputs: Any, output: torch.Tensor) -> None:
         self.maps[name] = output
 
     def loss(self, chosen: list[tuple[Sample, int]], mirrored: np.ndarray) -> torch.Tensor:
-        """Cross entropy over the cells that hold the event plus, as much again, over those that hold none."""
+        """Cross entropy of what is where."""
         total = torch.zeros(())
         for name, head in self.heads.items():
             found = self.maps[name].float()
-            logits = head(found.flatten(2).transpose(1, 2)).flatten(0, 1)
-            rows, columns = found.shape[2:]
-            target = torch.from_numpy(where(chosen, rows, columns, mirrored)).flatten()
-            event = target > 0
-            total = total + functional.cross_entropy(logits[target == 0], target[target == 0])
-            if event.any():
-                total = total + 0.5 * functional.cross_entropy(logits[event], target[event])
+            logits = head(found.flatten(2).transpose(1, 2))
+            total = total + seen_loss(logits, seen_where(chosen, found.shape[2], found.shape[3], mirrored))
         return total
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Literal
 
 import av
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from PIL import Image
 
 from dbvad.demo.world.camera import FPS, HEIGHT, WIDTH
@@ -24,6 +24,14 @@ QWEN_SIZE = (140, 112)  # width, height that Qwen's processor makes of a frame
 FRAMES = 12  # frames kept of a story
 TEXTS = 4  # captions kept of each kind
 LABELS = (NORMAL, *CLASSES)
+# What the models are asked to find in a frame while they train: poses, things held, vehicles, effects, events.
+THINGS = (
+    *CLASSES,
+    *("walk", "stand", "run", "talk", "hug", "crouch", "reach", "phone", "carry", "punch", "kick", "guard", "stagger"),
+    *("lie", "aim", "hands up", "swing", "pour", "gun", "bat", "spray", "canister", "loot", "cloth", "bag", "car"),
+    *("wreck", "fire", "smoke", "blast", "debris", "paint", "mist", "hole", "stain", "sack"),
+)
+_NUMBER = {kind: number for number, kind in enumerate(THINGS)}
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,9 @@ class Sample:
     place: int  # index in PLACES
     night: bool
     inside: np.ndarray  # (FRAMES,) bool
-    focus: np.ndarray  # (FRAMES, 2) float32: where the event is, as shares of width and height; NaN outside events
-    clip: np.ndarray  # (FRAMES, 128, 128, 3) uint8
-    qwen: np.ndarray  # (FRAMES, 112, 140, 3) uint8
+    things: tuple[np.ndarray, ...]  # a frame (n, 3) float32: index in THINGS, x and y as shares of the picture
+    clip: tuple[bytes, ...]  # the frames as JPEG, 128 x 128
+    qwen: tuple[bytes, ...]  # the frames as JPEG, 140 x 112
     event_texts: tuple[str, ...]  # empty for a normal story
     normal_texts: tuple[str, ...]
 
@@ -68,9 +76,9 @@ def sample_scene(seed: int, frames: int = FRAMES) -> Sample:
         place=PLACES.index(story.scene.place),
         night=story.scene.night,
         inside=inside[picked],
-        focus=np.array([story.focus(int(i)) or (np.nan, np.nan) for i in picked], dtype=np.float32),
-        clip=np.stack([np.asarray(i.resize(CLIP_SIZE, Image.Resampling.BICUBIC)) for i in small]),
-        qwen=np.stack([np.asarray(i.resize(QWEN_SIZE, Image.Resampling.BICUBIC)) for i in small]),
+        things=tuple(_numbered(story.things(int(i))) for i in picked),
+        clip=tuple(_jpeg(i.resize(CLIP_SIZE, Image.Resampling.BICUBIC), 95) for i in small),
+        qwen=tuple(_jpeg(i.resize(QWEN_SIZE, Image.Resampling.BICUBIC), 95) for i in small),
         event_texts=tuple(story.caption(rng, n % len(story.incidents)) for n in range(TEXTS))
         if story.incidents
         else (),
@@ -102,58 +110,43 @@ def through_codec(images: list[np.ndarray], crf: int) -> list[np.ndarray]:
 
 def _as_decoded(image: np.ndarray) -> Image.Image:
     """The picture as the pipeline's decode stage keeps it: a JPEG of quality 90."""
+    return Image.open(io.BytesIO(_jpeg(Image.fromarray(image), 90)))
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=90)
-    return Image.open(io.BytesIO(buffer.getvalue()))
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
-def where(data: Iterable[tuple[Sample, int]], rows: int, columns: int, mirrored: np.ndarray) -> np.ndarray:
-    """Per frame the state of each cell of a grid, (B, rows x columns): the event's class in its cell, else normal.
+def pictures(frames: Iterable[bytes]) -> np.ndarray:
+    """JPEGs of one size as (n, H, W, 3) uint8."""
+    return np.stack([np.asarray(Image.open(io.BytesIO(frame))) for frame in frames])
 
-    Cells beside the event's are marked -100, "not asked". `mirrored` (B,): frames that training shows in a mirror.
+
+def _numbered(things: list[tuple[str, float, float]]) -> np.ndarray:
+    rows = [(_NUMBER[kind], x, y) for kind, x, y in things if kind in _NUMBER]
+    return np.array(rows, dtype=np.float32).reshape(-1, 3)
+
+
+def seen_where(data: Iterable[tuple[Sample, int]], rows: int, columns: int, mirrored: np.ndarray) -> torch.Tensor:
+    """Per frame what is where on a grid: (B, rows x columns, len(THINGS)) in 0..1.
+
+    What lies between the middles of cells is shared among them. `mirrored` (B,): frames that are shown in a mirror.
     """
-    grid = np.zeros((len(mirrored), rows, columns), dtype=np.int64)
+    grid = np.zeros((len(mirrored), rows + 2, columns + 2, len(THINGS)), dtype=np.float32)
     for n, (sample, frame) in enumerate(data):
-        x, y = sample.focus[frame]
-        if np.isnan(x):
-            continue
-        column, row = int((1 - x if mirrored[n] else x) * columns), int(y * rows)
-        grid[n, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = -100
-        grid[n, row, min(columns - 1, column)] = sample.label
-    return grid.reshape(len(grid), -1)
+        kinds, x, y = sample.things[frame].T
+        u, v = (1 - x if mirrored[n] else x) * columns + 0.5, y * rows + 0.5
+        for column in (0, 1):
+            for row in (0, 1):
+                at = (v.astype(int) + row, u.astype(int) + column, kinds.astype(int))
+                share = (u % 1 if column else 1 - u % 1) * (v % 1 if row else 1 - v % 1)
+                np.maximum.at(grid[n], at, share)
+    return torch.from_numpy(grid[:, 1:-1, 1:-1].reshape(len(grid), rows * columns, len(THINGS)))
 
 
-def close_ups(
-    data: list[Sample], pictures: Literal["clip", "qwen"], size: int, count: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cuttings of `size` pixels, (count, 3, size, size) in 0..1, and what each shows, (count,) as index in LABELS.
-
-    Half of them show an event, the others anything else. An event fills a cutting and is lost in a frame: a network
-    learns what events look like from a tenth of the pixels, and then, from whole frames, to find them.
-    """
-    images: list[np.ndarray] = []
-    states: list[int] = []
-    while len(images) < count:
-        sample = data[int(rng.integers(len(data)))]
-        frame = int(rng.integers(len(sample.inside)))
-        event, wanted = bool(sample.inside[frame]), len(images) % 2
-        if wanted and not event:
-            continue
-        picture = getattr(sample, pictures)[frame]
-        height, width = picture.shape[:2]
-        focus = sample.focus[frame] * (width, height)
-        middle = (
-            focus + rng.uniform(-size / 5, size / 5, 2)
-            if wanted
-            else rng.uniform((0, 0.25), (1, 0.9)) * (width, height)
-        )
-        left, top = np.clip(middle - size / 2, 0, (width - size, height - size)).astype(int)
-        in_sight = event and left - 8 < focus[0] < left + size + 8 and top - 8 < focus[1] < top + size + 8
-        if in_sight and not wanted:
-            continue
-        cutting = picture[top : top + size, left : left + size]
-        images.append(cutting[:, ::-1] if rng.random() < 0.5 else cutting)
-        states.append(sample.label if wanted else 0)
-    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-    gain = torch.from_numpy(rng.uniform(0.8, 1.2, (count, 1, 1, 1)).astype(np.float32))
-    return (x * gain).clamp(0, 1), torch.tensor(states)
+def seen_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of each kind in each cell, summed over kinds; what is there weighs more than what is not."""
+    each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * (1 + 4 * target)
+    return each.sum(-1).mean()

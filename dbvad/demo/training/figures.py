@@ -1,12 +1,10 @@
 """What the trained models can do on stories that they did not train on, through the pipeline's instruments."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from dbvad.demo.training.data import LABELS, Sample
+from dbvad.demo.training.data import LABELS, Sample, pictures
 from dbvad.demo.world.captions import named_class
 from pipeline.instruments import clip
 from pipeline.instruments.vlm import Request
@@ -19,7 +17,7 @@ LABEL_WORDS = {name: name.replace("_", " ") for name in LABELS} | {"normal": "no
 def clip_features(folder: Path, data: list[Sample]) -> np.ndarray:
     """The CLIP's features of every frame, (stories, frames, D) float32, each of length 1."""
     model = clip.load(str(folder))
-    return np.stack([model.encode_images(list(sample.clip))[:, 0] for sample in data])
+    return np.stack([model.encode_images(list(pictures(sample.clip)))[:, 0] for sample in data])
 
 
 def clip_figures(folder: Path, data: list[Sample]) -> dict[str, float]:
@@ -55,16 +53,10 @@ def qwen_figures(folder: Path, data: list[Sample], frames: int = 4, seed: int = 
             else:
                 tries = [("normal", list(rng.choice(outside, frames, replace=False)), "normal")]
             for kind, chosen, name in tries:
-                images = tuple(_jpeg(sample.qwen[i]) for i in sorted(chosen))
+                images = tuple(sample.qwen[i] for i in sorted(chosen))
                 right[kind].append(named_class(engine.describe(Request(images, prompt)).text) == name)
     return {
         "abnormal videos whose class is named, 3 of 4 frames inside the event": float(np.mean(right["event"])),
         "normal videos described without an event": float(np.mean(right["normal"])),
         "abnormal videos described without an event, no frame inside it": float(np.mean(right["calm"])),
     }
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()

@@ -23,73 +23,43 @@ Facts = Mapping[str, str]
 
 _EVENTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fighting": (
-        (
-            "{When}, a fight breaks out {where} between {a} and {b}.",
-            "{When}, {a} and {b} fight {where}.",
-            "A fight {where} {when}: {a} attacks {b}.",
-        ),
-        (
-            "They punch and kick each other.",
-            "They trade punches and push each other around.",
-            "Punches and kicks are thrown.",
-        ),
+        ("{When}, {a} and {b} fight {where}.", "A fight breaks out {where} {when} between {a} and {b}."),
+        ("They punch and kick each other.",),
         ("{outcome}",),
     ),
     "road_accident": (
-        (
-            "{When}, {a} crashes into {b} {where}.",
-            "There is a road accident {where} {when}: {a} hits {b}.",
-            "{When}, a collision happens {where} when {a} runs into {b}.",
-        ),
-        (
-            "Debris flies and the crash leaves {a} standing across the lane.",
-            "Smoke rises from the bonnet and debris lies on the ground.",
-        ),
+        ("{When}, {a} crashes into {b} {where}.", "A road accident happens {where} {when}: {a} hits {b}."),
+        ("Debris lies on the ground and smoke rises from the bonnet.",),
         ("{outcome}",),
     ),
     "explosion": (
-        (
-            "{When}, there is an explosion at the {target} {where}.",
-            "{When}, the {target} explodes {where}.",
-            "An explosion tears through the {target} {where} {when}.",
-        ),
-        (
-            "A bright flash and a fireball are followed by thick smoke.",
-            "After the blast a fireball and dark smoke rise.",
-        ),
+        ("{When}, the {target} explodes {where}.", "An explosion tears through the {target} {where} {when}."),
+        ("A fireball is followed by thick dark smoke.",),
         ("{outcome}",),
     ),
     "robbery": (
-        (
-            "{When}, {a} robs {b} at gunpoint {where}.",
-            "A robbery takes place {where} {when}: {a} points a gun at {b}.",
-            "{When}, a robber, {a}, threatens {b} with a gun {where}.",
-        ),
-        ("The victim raises both hands.", "The victim stands with hands up and hands over the goods."),
+        ("{When}, {a} robs {b} at gunpoint {where}.", "A robbery takes place {where} {when}: {a} points a gun at {b}."),
+        ("The victim raises both hands.",),
         ("{outcome}",),
     ),
     "vandalism": (
-        ("{When}, {a} {act} {where}.", "Vandalism {where} {when}: {a} {act}."),
+        ("{When}, {a} {act} {where}.", "Vandalism takes place {where} {when}: {a} {act}."),
         ("{detail}",),
         ("{outcome}",),
     ),
     "arson": (
-        (
-            "{When}, {a} sets fire to the {target} {where}.",
-            "Arson {where} {when}: {a} sets the {target} on fire.",
-            "{When}, {a} pours fuel from a canister on the {target} {where} and sets it on fire.",
-        ),
-        ("Flames grow and smoke rises.", "The flames climb quickly and give off smoke."),
+        ("{When}, {a} sets fire to the {target} {where}.", "Arson takes place {where} {when}: {a} burns the {target}."),
+        ("Flames grow and smoke rises.",),
         ("{outcome}",),
     ),
 }
 _WHERE = {
-    "street": ("on a street", "on a city street", "at the roadside in front of shops"),
-    "shop": ("in a shop", "inside a shop", "between the shelves of a shop"),
-    "car park": ("in a car park", "in a parking area"),
-    "plaza": ("on a plaza", "on a paved square"),
+    "street": ("on a street", "at the roadside"),
+    "shop": ("in a shop",),
+    "car park": ("in a car park",),
+    "plaza": ("on a plaza",),
 }
-_QUIET = ("Nothing unusual happens.", "The scene is calm.", "It is an ordinary scene.", "No incident is seen.")
+_QUIET = ("Nothing unusual happens.", "The scene is calm.")
 
 
 def actor(look: Look, scene: Scene) -> str:
@@ -101,7 +71,7 @@ def actor(look: Look, scene: Scene) -> str:
 
 
 def _fill(rng: np.random.Generator, templates: Sequence[Sequence[str]], scene: Scene, facts: Facts) -> str:
-    when = "at night" if scene.night else ("during the day" if rng.random() < 0.5 else "in daylight")
+    when = "at night" if scene.night else "during the day"
     where = _WHERE[scene.place][rng.integers(len(_WHERE[scene.place]))]
     values = {"when": when, "When": when[0].upper() + when[1:], "where": where, **facts}
     sentences = [t[int(rng.integers(len(t)))].format(**values) for t in templates]

@@ -1,4 +1,4 @@
-"""Fire, smoke, blasts, debris, paint and glare: each is a function of time alone, so any frame can be drawn first."""
+"""Fire, smoke, blasts, debris and glare: each is a function of time alone, so any frame can be drawn first."""
 
 import math
 from dataclasses import dataclass
@@ -19,17 +19,21 @@ class Effect(Protocol):
     @property
     def z(self) -> float: ...
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Seconds between which it can be seen."""
+
     def draw(self, canvas: np.ndarray, camera: Camera, t: float, light: np.ndarray) -> None: ...
 
 
 @lru_cache(maxsize=128)
-def _ball(radius: int) -> np.ndarray:
+def ball(radius: int) -> np.ndarray:
     """A soft disc (2r+1, 2r+1, 1), 1 in the middle and 0 at the rim."""
     axis = np.arange(-radius, radius + 1, dtype=np.float32) / max(1, radius)
     return (np.clip(1 - axis[:, None] ** 2 - axis[None, :] ** 2, 0, 1) ** 0.8)[..., None]
 
 
-def _soft(
+def soft(
     canvas: np.ndarray,
     x: float,
     y: float,
@@ -42,12 +46,12 @@ def _soft(
     r = max(1, min(140, round(radius)))
     if alpha <= 0 or x + r < 0 or x - r > WIDTH or y + r < 0 or y - r > HEIGHT:
         return
-    mask = _ball(r) * np.float32(alpha)
+    mask = ball(r) * np.float32(alpha)
     paint = mask * np.asarray(colour, dtype=np.float32)
     blend(canvas, Patch(paint, np.ones_like(mask) if add else 1 - mask, round(x) - r, round(y) - r))
 
 
-def _fade(t: float, start: float, end: float, rise: float, fall: float) -> float:
+def fade(t: float, start: float, end: float, rise: float, fall: float) -> float:
     """0 outside [start, end], 1 inside, with linear flanks."""
     return max(0.0, min(1.0, (t - start) / rise, (end - t) / fall))
 
@@ -65,21 +69,25 @@ class Fire:
     seed: int
     rise: float = 2.0
 
+    @property
+    def span(self) -> tuple[float, float]:
+        return self.start, self.end
+
     def draw(self, canvas: np.ndarray, camera: Camera, t: float, light: np.ndarray) -> None:
-        strength = _fade(t, self.start, self.end, self.rise, 1.2)
+        strength = fade(t, self.start, self.end, self.rise, 1.2)
         if strength <= 0:
             return
         px, py, depth = camera.project([(self.x, self.y, self.z)])[0]
         height = self.size * camera.focal / depth * (0.25 + 0.75 * strength)
         flicker = 0.85 + 0.15 * math.sin(23 * t + self.seed)
-        _soft(canvas, px, py - height * 0.4, height * 2.2, (96, 44, 8), 0.75 * strength * flicker, add=True)
+        soft(canvas, px, py - height * 0.4, height * 2.2, (96, 44, 8), 0.75 * strength * flicker, add=True)
         rng = np.random.default_rng((self.seed, int(t * 10)))
-        for tongue in rng.uniform(-1, 1, (11, 4)):
+        for tongue in rng.uniform(-1, 1, (14, 4)):
             rise = abs(tongue[1]) ** 0.7
             x = px + tongue[0] * height * 0.42 * (1 - 0.7 * rise) + 0.06 * height * math.sin(9 * t + rise * 5)
             radius = height * (0.40 - 0.26 * rise) * (0.8 + 0.2 * tongue[2])
             colour = (255.0, 235 - 165 * rise, 120 - 110 * rise)
-            _soft(canvas, x, py - rise * height, radius, colour, 1.0 - 0.3 * rise)
+            soft(canvas, x, py - rise * height, radius, colour, 1.0 - 0.3 * rise)
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,10 @@ class Smoke:
     life: float = 3.5
     density: float = 0.55
 
+    @property
+    def span(self) -> tuple[float, float]:
+        return self.start, self.end + self.life
+
     def draw(self, canvas: np.ndarray, camera: Camera, t: float, light: np.ndarray) -> None:
         if not self.start <= t <= self.end + self.life:
             return
@@ -111,7 +123,7 @@ class Smoke:
             wobble = math.sin(n * 2.4 + self.seed)
             x = px + scale * (self.size * 0.5 * wobble * (0.4 + age) + 0.5 * age)
             y = py - scale * self.rise * self.life * age * 0.75
-            _soft(
+            soft(
                 canvas,
                 x,
                 y,
@@ -132,6 +144,10 @@ class Blast:
     size: float
     z: float = 0.0
 
+    @property
+    def span(self) -> tuple[float, float]:
+        return self.start, self.start + 1.6
+
     def draw(self, canvas: np.ndarray, camera: Camera, t: float, light: np.ndarray) -> None:
         age = t - self.start
         if not 0 <= age < 2.0:
@@ -140,11 +156,11 @@ class Blast:
         scale = camera.focal / depth
         radius = scale * self.size * min(1.0, 0.35 + 2.2 * age)
         glow = math.exp(-2.2 * age)
-        _soft(canvas, px, py, radius * 2.4, (255, 150, 50), 0.8 * glow, add=True)
+        soft(canvas, px, py, radius * 2.4, (255, 150, 50), 0.8 * glow, add=True)
         for ring, colour in ((1.0, (225.0, 90.0, 20.0)), (0.75, (255.0, 160.0, 40.0)), (0.5, (255.0, 240.0, 170.0))):
-            _soft(canvas, px, py - 0.5 * radius * age, radius * ring, colour, min(1.0, 1.3 * glow))
+            soft(canvas, px, py - 0.5 * radius * age, radius * ring, colour, min(1.0, 1.3 * glow))
         if age < 0.5:
-            canvas += (250 - canvas) * np.float32(0.85 * math.exp(-6 * age))
+            canvas += (250 - canvas) * np.float32(0.6 * math.exp(-6 * age))
         shake = round(4 * math.exp(-3 * age) * math.cos(30 * age))
         canvas[:] = np.roll(canvas, (shake, -shake), axis=(0, 1))
 
@@ -163,6 +179,10 @@ class Debris:
     seed: int
     count: int = 24
 
+    @property
+    def span(self) -> tuple[float, float]:
+        return self.start, self.end
+
     def draw(self, canvas: np.ndarray, camera: Camera, t: float, light: np.ndarray) -> None:
         age = t - self.start
         if age < 0 or t > self.end:
@@ -175,40 +195,10 @@ class Debris:
         y = np.maximum(0, self.y + up * when - 4.9 * when**2)
         points = np.stack([self.x + speed * np.cos(way) * when, y, self.z + 0.6 * speed * np.sin(way) * when], axis=1)
         colour = np.asarray(self.colour, dtype=np.float32) * light
-        for px, py, _ in camera.project(points):  # type: ignore[arg-type]
-            row, column = int(py), int(px)
-            if 1 <= row < HEIGHT - 1 and 1 <= column < WIDTH - 2:
-                canvas[row - 1 : row + 1, column : column + 2] = colour
-
-
-@dataclass(frozen=True)
-class Paint:
-    """Graffiti that grows on a wall from `start` to `done` and stays."""
-
-    x: float
-    y: float
-    z: float
-    start: float
-    done: float
-    colour: tuple[float, float, float]
-    seed: int
-
-    def draw(self, canvas: np.ndarray, camera: Camera, t: float, light: np.ndarray) -> None:
-        share = (t - self.start) / max(0.1, self.done - self.start)
-        if share <= 0:
-            return
-        s = np.linspace(0, 1, 46)[: max(1, round(46 * min(1.0, share)))]
-        a, b = 5 + self.seed % 3, 7 + self.seed % 4
-        points = np.stack(
-            [
-                self.x + 1.3 * (s - 0.5) + 0.1 * np.sin(9 * s),
-                self.y + 0.3 * np.sin(a * 3 * s) + 0.12 * np.cos(b * 5 * s),
-                np.full_like(s, self.z),
-            ],
-            axis=1,
-        )
-        for px, py, depth in camera.project(points):  # type: ignore[arg-type]
-            _soft(canvas, px, py, max(1.5, 0.11 * camera.focal / depth), tuple(np.asarray(self.colour) * light), 0.9)
+        for n, (px, py, depth) in enumerate(camera.project(points)):  # type: ignore[arg-type]
+            row, column, size = int(py), int(px), max(2, round((0.05 + 0.04 * (n % 3)) * camera.focal / depth))
+            if 0 <= row < HEIGHT - 1 and 0 <= column < WIDTH - 1:
+                canvas[max(0, row - size // 2) : row + 1, column : column + size] = colour * (0.75 + 0.25 * (n % 2))
 
 
 @dataclass(frozen=True)
@@ -222,6 +212,10 @@ class Glare:
     strength: float
     z: float = 0.0
 
+    @property
+    def span(self) -> tuple[float, float]:
+        return self.start, self.end
+
     def draw(self, canvas: np.ndarray, camera: Camera, t: float, light: np.ndarray) -> None:
         if not self.start < t < self.end:
             return
@@ -229,8 +223,8 @@ class Glare:
         force = self.strength * math.sin(math.pi * share) ** 2
         x, y = self.x + 50 * (share - 0.5), self.y
         for offset in (-6, 6):
-            _soft(canvas, x + offset, y, 9, (255, 250, 225), force, add=True)
-        _soft(canvas, x, y, 95, (190, 185, 160), 0.7 * force, add=True)
+            soft(canvas, x + offset, y, 9, (255, 250, 225), force, add=True)
+        soft(canvas, x, y, 95, (190, 185, 160), 0.7 * force, add=True)
         canvas += np.float32(60 * force)
 
 
@@ -247,4 +241,4 @@ class Beam:
             px, py, scale = camera.ground(
                 self.x + reach * math.cos(self.heading), self.z + reach * math.sin(self.heading)
             )
-            _soft(canvas, px, py, scale * (0.5 + 0.22 * reach), (120, 112, 84), alpha, add=True)
+            soft(canvas, px, py, scale * (0.5 + 0.22 * reach), (120, 112, 84), alpha, add=True)

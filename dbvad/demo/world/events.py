@@ -8,8 +8,9 @@ import numpy as np
 
 from dbvad.demo.world.actors import Car, Drive, Key, Person, arrive, travel
 from dbvad.demo.world.captions import Facts, actor
-from dbvad.demo.world.effects import Blast, Debris, Effect, Fire, Paint, Smoke
-from dbvad.demo.world.places import Prop, Target
+from dbvad.demo.world.effects import Blast, Debris, Effect, Fire, Smoke
+from dbvad.demo.world.marks import Hole, Mist, Paint, Sack, Stain
+from dbvad.demo.world.objects import Prop, Target
 from dbvad.demo.world.scenes import Scene
 from dbvad.demo.world.sprites import CAR, CLOTHES, HAIR, SKIN, TROUSERS, VAN, Look
 
@@ -21,6 +22,7 @@ SUITED: dict[str, tuple[str, ...]] = {  # the places where each class can happen
     "vandalism": ("street", "shop", "car park", "plaza"),
     "arson": ("street", "shop", "car park", "plaza"),
 }
+PAINTS = ((226, 24, 40), (30, 60, 230), (240, 60, 190), (20, 190, 70))
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Incident:
         return float(np.mean([s.x for s in there])), 1.0, float(np.mean([s.z for s in there]))
 
 
-def random_look(rng: np.random.Generator, *, hood: bool = False, avoid: str = "") -> Look:
+def random_look(rng: np.random.Generator, *, hood: bool = False, mask: bool = False, avoid: str = "") -> Look:
     tops = [c for c in CLOTHES if c != avoid]
     return Look(
         top=str(rng.choice(("black", "grey"))) if hood else tops[rng.integers(len(tops))],
@@ -58,12 +60,13 @@ def random_look(rng: np.random.Generator, *, hood: bool = False, avoid: str = ""
         hair=HAIR[rng.integers(len(HAIR))],
         noun="man" if rng.random() < 0.7 else "person",
         hood=hood,
+        mask=mask,
         build=float(rng.uniform(1.0, 1.14)),
     )
 
 
 def _spot(rng: np.random.Generator, scene: Scene, share: float = 0.5) -> tuple[float, float]:
-    z = float(rng.choice(scene.layout.lanes[:3]))  # the nearer lanes: what happens there can be seen
+    z = float(rng.choice(scene.layout.lanes[:2]))  # the near lanes: what happens there can be seen
     return float(rng.uniform(-share, share)) * scene.camera.half_width(z), z
 
 
@@ -75,9 +78,9 @@ def fighting(rng: np.random.Generator, scene: Scene, start: float, end: float) -
     x, z = _spot(rng, scene)
     one, edge = random_look(rng), scene.edge(z)
     two = random_look(rng, avoid=one.top)
-    gap, length = 0.62, end - start
-    falls = length > 3 and rng.random() < 0.6
-    down = start + length * float(rng.uniform(0.55, 0.75)) if falls else end
+    gap, length = 0.7, end - start
+    falls = length > 2.5 and rng.random() < 0.65
+    down = start + length * float(rng.uniform(0.4, 0.65)) if falls else end
     a = arrive(start, [(-edge, z), (x - gap / 2, z)], 1.5)[:-1]
     b = arrive(start, [(edge, z), (x + gap / 2, z)], 1.4)[:-1]
     t, drift = start, 0.0
@@ -95,13 +98,13 @@ def fighting(rng: np.random.Generator, scene: Scene, start: float, end: float) -
     if falls:
         b.append(Key(end, b[-1].x, z, "lie", face=-1))
         b += travel(end + 1.5, [(b[-1].x, z), (edge, z)], 1.1)
-        outcome = _pick(rng, "One of them ends up lying on the ground.", "One falls to the ground and stays down.")
+        outcome = "One of them falls to the ground and stays down."
     else:
         b += travel(end, [(b[-1].x, z), (edge, z)], 3.4 if chase else 1.6, "run" if chase else "walk")
         outcome = (
             "One of them runs away and the other goes after."
             if chase
-            else _pick(rng, "Then both walk away.", "In the end they part.")
+            else "Then both walk away."
         )
     facts = {"a": actor(one, scene), "b": actor(two, scene), "outcome": outcome}
     return Incident("fighting", start, end, facts, people=(Person(one, tuple(a)), Person(two, tuple(b))))
@@ -109,13 +112,14 @@ def fighting(rng: np.random.Generator, scene: Scene, start: float, end: float) -
 
 def road_accident(rng: np.random.Generator, scene: Scene, start: float, end: float) -> Incident:
     z, way = scene.layout.roads[rng.integers(len(scene.layout.roads))]
-    x = float(rng.uniform(-0.35, 0.35)) * scene.camera.half_width(z)
+    clear = -math.copysign(1.0, scene.layout.targets[0].x)  # where nothing stands in front of it
+    x = clear * float(rng.uniform(0.1, 0.4)) * scene.camera.half_width(z) - way * 2.0
     far, hit = scene.edge(z) + 6, start + min(0.5, 0.15 * (end - start))
     speed = float(rng.uniform(6.5, 8.5)) if scene.place == "street" else 4.5
     ahead = 0.0 if way > 0 else math.pi
     colours = list(rng.permutation(list(CLOTHES)))
     body = replace(VAN if rng.random() < 0.25 else CAR, colour=str(colours[0]))
-    skew = float(rng.choice((-1, 1)) * rng.uniform(0.25, 0.6))
+    skew = float(rng.choice((-1, 1)) * rng.uniform(0.35, 0.7))
     stop = x + way * 0.9
     drives = [
         Drive(hit - (far + way * x) / speed, -way * far, z, ahead),
@@ -127,8 +131,9 @@ def road_accident(rng: np.random.Generator, scene: Scene, start: float, end: flo
     ]
     nose = (x + way * 2.2, 0.8, z)
     effects: list[Effect] = [
-        Debris(*nose, hit, end, 4.5, (206, 214, 220), int(rng.integers(2**31)), 40),
-        Smoke(x + way * 2.8, 0.9, z - 0.2, hit + 0.2, end - 0.8, 0.8, 205, int(rng.integers(99))),
+        Debris(*nose, hit, end + 1, 3.2, (216, 222, 228), int(rng.integers(2**31)), 46),
+        Smoke(x + way * 2.4, 0.9, z - 0.2, hit + 0.2, end - 0.8, 1.0, 222, int(rng.integers(99)), life=2.4),
+        Stain(x + way * 2.2, z - 1.1, hit + 0.2, end + 1.5, 1.1),
     ]
     people: list[Person] = []
     first = Car(body, tuple(drives), hazard=(hit + 0.8, end))
@@ -139,7 +144,7 @@ def road_accident(rng: np.random.Generator, scene: Scene, start: float, end: flo
         if other_way == -way:
             lane = next((r for r, w in scene.layout.roads if w == -way), z + 1.6)
             heading = math.pi - ahead
-            place, tilt = x + way * 4.7, heading + float(rng.choice((-1, 1)) * rng.uniform(0.3, 0.7))
+            place, tilt = x + way * 4.2, heading + float(rng.choice((-1, 1)) * rng.uniform(0.4, 0.8))
             cars.append(
                 Car(
                     other,
@@ -156,15 +161,15 @@ def road_accident(rng: np.random.Generator, scene: Scene, start: float, end: flo
                 )
             )
         else:
-            place = x + way * 4.1
+            place = x + way * 3.8
             cars.append(
                 Car(
                     other,
                     (
                         Drive(hit - (far + way * place) / (speed * 0.45), -way * far, z, ahead),
                         Drive(hit - 0.1, place, z, ahead),
-                        Drive(hit + 0.7, place + way * 1.7, z - 0.1, ahead - 0.12),
-                        Drive(end, place + way * 1.7, z - 0.1, ahead - 0.12),
+                        Drive(hit + 0.7, place + way * 1.2, z - 0.1, ahead - 0.3),
+                        Drive(end, place + way * 1.2, z - 0.1, ahead - 0.3),
                         Drive(end + 3, way * far, z, ahead),
                     ),
                     hazard=(hit + 0.8, end),
@@ -175,20 +180,20 @@ def road_accident(rng: np.random.Generator, scene: Scene, start: float, end: flo
             if not scene.mono
             else "another car"
         )
-        outcome = _pick(rng, "Both cars stand damaged and people come to look.", "The vehicles block the road.")
+        outcome = "The vehicles block the road."
     else:
         look = random_look(rng)
         at = x + way * 2.3
-        keys = arrive(hit, [(at - 0.6, z - 4.0), (at, z)], 1.5)[:-1]
+        keys = arrive(hit, [(at - 0.6, z - 3.2), (at, z)], 1.5)[:-1]
         keys += [
             Key(hit, at, z, "stagger", face=-way),
-            Key(hit + 0.35, at + way * 1.6, z - 0.9, "lie", face=-way),
-            Key(end, at + way * 1.7, z - 0.9, "lie", face=-way),
+            Key(hit + 0.35, at + way * 1.2, z - 1.2, "lie", face=-way),
+            Key(end, at + way * 1.3, z - 1.2, "lie", face=-way),
         ]
-        keys += travel(end + 0.8, [(at + way * 1.7, z - 0.9), (at + way * 2, z - 3.5), (way * far, z - 3.5)], 1.3)
+        keys += travel(end + 0.8, [(at + way * 1.3, z - 1.2), (at + way * 2, z - 3.0), (way * far, z - 3.0)], 1.3)
         people.append(Person(look, tuple(keys)))
         struck = f"a pedestrian, {actor(look, scene)}"
-        outcome = _pick(rng, "The pedestrian lies on the road.", "The victim stays on the ground in front of the car.")
+        outcome = "The pedestrian lies on the road."
     if end - start > 3:
         helper = random_look(rng)
         side = -way * scene.edge(z - 2)
@@ -206,31 +211,39 @@ def road_accident(rng: np.random.Generator, scene: Scene, start: float, end: flo
 
 def explosion(rng: np.random.Generator, scene: Scene, start: float, end: float) -> Incident:
     target, seed = _target(rng, scene, "explosion"), int(rng.integers(2**31))
-    room = 0.65 if scene.place == "shop" else 1.0
-    effects = (
-        Blast(target.x, target.y, target.z - 0.1, start, float(rng.uniform(1.8, 2.7)) * room),
-        Debris(target.x, target.y, target.z - 0.2, start, end + 2, 7.5, (60, 54, 48), seed, 60),
+    room = 0.75 if scene.place == "shop" else 1.0
+    blasts = [start]
+    while blasts[-1] + 3.2 < end:
+        blasts.append(blasts[-1] + float(rng.uniform(1.7, 2.7)))  # what is stored there goes up bit by bit
+    effects: tuple[Effect, ...] = (
+        *(
+            Blast(target.x, target.y, target.z - 0.1, at, float(rng.uniform(1.3, 1.9)) * room * (0.8 if n else 1.0))
+            for n, at in enumerate(blasts)
+        ),
+        Stain(target.x, target.z - 0.4, start, end + 1.5, 1.5 * room),
+        Debris(target.x, target.y, target.z - 0.2, start, end + 1, 5.0, (66, 58, 50), seed, 60),
         Fire(
             target.x,
             target.y * 0.4,
             target.z - 0.25,
             start,
             end,
-            float(rng.uniform(1.2, 2.0)) * room,
+            float(rng.uniform(0.7, 1.0)) * room,
             seed % 97,
             rise=0.2,
         ),
         Smoke(
             target.x,
-            target.y + 0.4,
+            target.y,
             target.z - 0.3,
             start + 0.1,
-            max(start + 0.6, end - 2.2),
-            1.9 * room,
-            74,
+            max(start + 0.6, end - 2.0),
+            1.7 * room,
+            40,
             seed % 89,
-            rise=1.5,
-            density=0.75,
+            rise=0.75,
+            life=3.0,
+            density=0.85,
         ),
     )
     people = []
@@ -244,30 +257,32 @@ def explosion(rng: np.random.Generator, scene: Scene, start: float, end: float) 
         people.append(Person(random_look(rng), tuple(keys)))
     facts = {
         "target": target.kind,
-        "outcome": _pick(rng, "People run away.", "People nearby fall or flee.", "Passers-by run for cover."),
+        "outcome": "People run away.",
     }
     return Incident("explosion", start, end, facts, tuple(people), effects=effects, panic=True)
 
 
 def _target(rng: np.random.Generator, scene: Scene, label: str) -> Target:
-    fitting = [
-        t for t in scene.layout.targets if not (label == "vandalism" and t.kind in ("rubbish bin", "door"))
-    ] or list(scene.layout.targets)
-    return fitting[rng.integers(len(fitting))] if fitting else Target("rubbish heap", *_flat(_spot(rng, scene)))
+    fitting = [t for t in scene.layout.targets if label != "vandalism" or t.kind != "rubbish container"]
+    chosen = fitting or list(scene.layout.targets)
+    return chosen[rng.integers(len(chosen))]
 
 
-def _flat(spot: tuple[float, float]) -> tuple[float, float, float]:
-    return spot[0], 0.3, spot[1] + 0.6
+def _facing(rng: np.random.Generator, scene: Scene, target: Target, z: float) -> int:
+    """Which way somebody at the target looks; at the picture's edge outwards, or they would stand outside it."""
+    side = int(rng.choice((-1, 1)))
+    return int(math.copysign(1, target.x)) if abs(target.x) > 0.3 * scene.camera.half_width(z) else side
 
 
 def robbery(rng: np.random.Generator, scene: Scene, start: float, end: float) -> Incident:
-    thief, victim = random_look(rng, hood=True), random_look(rng)
+    thief, victim = random_look(rng, hood=True, mask=True), random_look(rng)
     length = end - start
-    seize, leave = start + 0.45 * length, start + 0.68 * length
+    effects: list[Effect] = []
+    seize, leave = start + 0.45 * length, max(start + 0.7 * length, end - 1.1)
     if scene.layout.till:
         vx, vz = scene.layout.till
-        z, side = 5.7, -1 if vx > 0 else 1
-        x = vx + side * 1.3
+        z, side = scene.layout.lanes[1], -1 if vx > 0 else 1
+        x = vx + side * 1.15
         v = [
             Key(-9, vx, vz, "stand", face=side),
             Key(start, vx, vz, "hands up", face=side),
@@ -275,13 +290,12 @@ def robbery(rng: np.random.Generator, scene: Scene, start: float, end: float) ->
             Key(9999, vx, vz),
         ]
         who = f"the cashier, {actor(victim, scene)}"
-        outcome = _pick(
-            rng, "The robber takes the money from the till and runs out.", "The robber flees with the takings."
-        )
+        outcome = "The robber takes the money and runs away."
     else:
         vx, z = _spot(rng, scene, 0.4)
         side = int(rng.choice((-1, 1)))
-        x = vx + side * 0.95
+        x = vx + side * 1.05
+        effects.append(Sack(vx + side * 0.45, z - 0.05, start + 0.3, leave))
         v = arrive(start, [(-side * scene.edge(z), z), (vx, z)], 1.3, prop="bag")
         v = [
             *v[:-1],
@@ -291,13 +305,13 @@ def robbery(rng: np.random.Generator, scene: Scene, start: float, end: float) ->
             *travel(end + 1.2, [(vx, z), (-side * scene.edge(z), z)], 2.6, "run"),
         ]
         who = actor(victim, scene)
-        outcome = _pick(rng, "The robber takes a bag and runs away.", "The robber grabs the bag and flees.")
+        outcome = "The robber takes the bag and runs away."
     edge = side * scene.edge(z)
     r = arrive(start, [(edge, z), (x, z)], 1.7)[:-1]
     r += [
         Key(start, x, z, "aim", "gun", -side),
-        Key(seize, x - side * 0.25, z, "grab", "gun", -side),
-        Key(leave - 0.1, x - side * 0.25, z, "aim", "gun", -side),
+        Key(seize, x - side * 0.15, z, "aim", "gun", -side),
+        Key(leave - 0.1, x - side * 0.15, z, "aim", "gun", -side),
     ]
     r += travel(leave, [(x, z), (edge, z)], max(2.8, abs(edge - x) / max(0.6, end - leave)), "run", "loot")
     facts = {"a": actor(thief, scene), "b": who, "outcome": outcome}
@@ -307,37 +321,44 @@ def robbery(rng: np.random.Generator, scene: Scene, start: float, end: float) ->
         end,
         facts,
         (Person(thief, tuple(r)), Person(victim, tuple(v))),
+        effects=tuple(effects),
         panic=bool(rng.random() < 0.3),
     )
 
 
 def vandalism(rng: np.random.Generator, scene: Scene, start: float, end: float) -> Incident:
     target, look = _target(rng, scene, "vandalism"), random_look(rng, hood=rng.random() < 0.4)
-    z, side = target.z - target.reach, int(rng.choice((-1, 1)))
-    paint = target.kind not in ("shelf",) and rng.random() < 0.45
-    x, edge = target.x - side * (0.35 if paint else 0.7), scene.edge(z)
+    z = target.z - target.reach
+    side = _facing(rng, scene, target, z)
+    paint = target.kind not in ("shelf",) and rng.random() < 0.5
+    x, edge = target.x - side * (0.42 * target.width + (0.1 if paint else 0.35)), scene.edge(z)
     tool = "spray" if paint else "bat"
     keys = arrive(start, [(-side * edge, z), (x, z)], 1.4, prop=tool)[:-1]
     effects: list[Effect] = []
     if paint:
         keys += [Key(start, x, z, "reach", tool, side), Key((start + end) / 2, x + side * 0.6, z, "reach", tool, side)]
-        colour = [(200, 30, 40), (30, 60, 200), (20, 20, 24), (30, 160, 70)][rng.integers(4)]
-        effects.append(Paint(target.x, target.y + 0.2, target.z - 0.05, start, end, colour, int(rng.integers(99))))
-        act = _pick(rng, f"sprays graffiti on the {target.kind}", f"paints graffiti over the {target.kind}")
-        detail, outcome = "The paint spreads in large strokes.", "The vandal walks off and leaves the damage behind."
+        colour, number = PAINTS[rng.integers(len(PAINTS))], int(rng.integers(99))
+        effects += [
+            Paint(target.x, target.y + 0.1, target.z - 0.05, start, end, colour, number, 0.85 * target.width),
+            Mist(x + side * 0.75, 1.35, z + 0.2, start, end, x + side * 1.35, colour, number),
+        ]
+        act = f"sprays graffiti on the {target.kind}"
+        detail, outcome = "The paint spreads in large strokes.", "Then the vandal walks off."
     else:
         keys.append(Key(start, x, z, "swing", tool, side))
-        chips = (188, 214, 226) if target.kind != "shelf" else (206, 92, 60)
+        chips = (226, 236, 240) if target.kind != "shelf" else (226, 112, 70)
+        spot, size = target.x - side * 0.1, 0.42 * min(target.width, target.height)
+        effects.append(Hole(spot, target.y + 0.1, target.z - 0.05, start + 0.4, end, size, int(rng.integers(2**31))))
         for blow in np.arange(start + 0.4, end - 0.2, 0.8):
             effects.append(
                 Debris(
-                    target.x, target.y, target.z - 0.3, float(blow), end + 1, 2.6, chips, int(rng.integers(2**31)), 22
+                    spot, target.y, target.z - 0.3, float(blow), end + 1, 2.4, chips, int(rng.integers(2**31)), 18
                 )
             )
-        act = _pick(rng, f"smashes the {target.kind} with a bat", f"strikes and smashes the {target.kind} with a stick")
+        act = f"smashes the {target.kind} with a bat"
         detail, outcome = (
-            _pick(rng, "Pieces fly with every blow.", "Shards fall to the ground."),
-            "The vandal runs away and leaves it broken.",
+            "Pieces fly with every blow.",
+            "Then the vandal runs away.",
         )
     keys += travel(end, [(x, z), (side * edge, z)], 1.8 if paint else 3.2, "walk" if paint else "run", tool)
     facts = {"a": actor(look, scene), "act": act, "detail": detail, "outcome": outcome}
@@ -346,31 +367,42 @@ def vandalism(rng: np.random.Generator, scene: Scene, start: float, end: float) 
 
 def arson(rng: np.random.Generator, scene: Scene, start: float, end: float) -> Incident:
     target, look = _target(rng, scene, "arson"), random_look(rng, hood=rng.random() < 0.3)
-    z, side = target.z - target.reach, int(rng.choice((-1, 1)))
-    x, edge, length, seed = target.x - side * 0.75, scene.edge(z), end - start, int(rng.integers(2**31))
-    light, room = start + min(3.0, 0.3 * length), 0.7 if scene.place == "shop" else 1.0
+    z = target.z - target.reach
+    side = _facing(rng, scene, target, z)
+    x, edge = target.x - side * (0.42 * target.width + 0.4), scene.edge(z)
+    length, seed = end - start, int(rng.integers(2**31))
+    light, room = start + min(2.2, 0.25 * length), 0.85 if scene.place == "shop" else 1.0
     keys = arrive(start, [(-side * edge, z), (x, z)], 1.3, prop="canister")[:-1]
     keys += [Key(start, x, z, "pour", "canister", side), Key(light - min(0.8, 0.1 * length), x, z, "crouch", "", side)]
     keys += travel(light + 0.4, [(x, z), (-side * edge, z)], 3.4, "run")
     effects = (
+        Sack(x - side * 0.15, z - 0.1, light - 0.3, end + 1, (232.0, 24.0, 20.0)),  # the canister, left behind
         Fire(
             target.x,
             0.1,
             target.z - 0.15,
             light,
             end,
-            float(rng.uniform(1.7, 2.6)) * room,
+            float(rng.uniform(1.3, 1.8)) * room,
             seed % 97,
-            rise=min(3.0, 0.3 * length),
+            rise=min(2.0, 0.2 * length),
         ),
         Smoke(
-            target.x, 1.0, target.z - 0.2, light + 0.5, max(light + 0.6, end - 1.5), 1.0 * room, 88, seed % 89, rise=1.3
+            target.x,
+            1.5,
+            target.z - 0.2,
+            light + 0.5,
+            max(light + 0.6, end - 1.5),
+            0.7 * room,
+            165,
+            seed % 89,
+            rise=0.9,
         ),
     )
     facts = {
         "a": actor(look, scene),
         "target": target.kind,
-        "outcome": _pick(rng, "The arsonist runs away.", "Then the person runs off and leaves it burning."),
+        "outcome": "The arsonist runs away.",
     }
     return Incident(
         "arson", start, end, facts, (Person(look, tuple(keys)),), effects=effects, panic=bool(rng.random() < 0.4)

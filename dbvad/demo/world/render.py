@@ -62,7 +62,7 @@ class Renderer:
         for _, _, paint in sorted(layers, key=lambda layer: (-layer[0], layer[1])):
             paint()
         if scene.mono:
-            canvas = np.repeat((canvas @ _GREY)[..., None] * np.float32(1.25), 3, axis=2)
+            canvas = np.repeat((canvas @ _GREY)[..., None], 3, axis=2)
         rng = np.random.default_rng((story.seed, 3, index))
         dy, dx = rng.integers(0, 48, 2)
         canvas += self._noise[dy : dy + HEIGHT, dx : dx + WIDTH]

@@ -42,14 +42,14 @@ def _light(rng: np.random.Generator, place: str, night: bool) -> np.ndarray:
     yy, xx = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     vignette = 1 - 0.28 * (((xx - WIDTH / 2) / WIDTH) ** 2 + ((yy - HEIGHT / 2) / HEIGHT) ** 2) * 2
     if place == "shop":
-        level = rng.uniform(0.66, 0.82) if night else rng.uniform(0.88, 1.05)
+        level = rng.uniform(0.74, 0.88) if night else rng.uniform(0.88, 1.05)
         tint = np.array((1.0, 0.98, 0.9)) * level
         return (vignette[..., None] * tint).astype(np.float32)
     if not night:
         tint = np.array((1.0, 1.0, 1.0)) + rng.normal(0, 0.025, 3)
         return (vignette[..., None] * tint * rng.uniform(0.8, 1.08)).astype(np.float32)
     light = np.ones((HEIGHT, WIDTH, 3), dtype=np.float32) * (
-        np.array((0.38, 0.42, 0.52)) * rng.uniform(0.85, 1.2)
+        np.array((0.56, 0.60, 0.70)) * rng.uniform(0.88, 1.15)
     ).astype(np.float32)
     for _ in range(int(rng.integers(2, 4))):
         cx, cy = rng.uniform(0, WIDTH), rng.uniform(50, 140)
@@ -60,20 +60,11 @@ def _light(rng: np.random.Generator, place: str, night: bool) -> np.ndarray:
 
 def build_scene(rng: np.random.Generator, place: str, night: bool) -> Scene:
     """A new view of `place`: another camera height, angle, colours and light each time."""
-    if place == "shop":
-        camera = Camera(
-            float(rng.uniform(2.8, 3.2)),
-            math.radians(rng.uniform(22, 25)),
-            float(rng.uniform(200, 220)),
-            math.radians(rng.normal(0, 2.5)),
-        )
-    else:
-        camera = Camera(
-            float(rng.uniform(4.0, 4.7)),
-            math.radians(rng.uniform(19.5, 22)),
-            float(rng.uniform(248, 278)),
-            math.radians(rng.normal(0, 2.5)),
-        )
+    height, focal = (2.6, 218.0) if place == "shop" else (3.1, 242.0)
+    height, focal = height * float(rng.uniform(0.95, 1.08)), focal * float(rng.uniform(0.96, 1.05))
+    nearest = float(rng.uniform(3.6, 3.9))  # metres to the ground that the picture's last rows show
+    pitch = math.atan(height / nearest) - math.atan(0.49 * HEIGHT / focal)
+    camera = Camera(height, pitch, focal, math.radians(float(rng.normal(0, 2.5))))
     brush = Brush(camera)
     brush.draw.rectangle(
         (0, 0, brush.image.width, brush.image.height), fill=(38, 42, 56, 255) if night else (170, 186, 200, 255)
@@ -82,7 +73,7 @@ def build_scene(rng: np.random.Generator, place: str, night: bool) -> Scene:
     texture = 1 + _smooth(rng, 60, 0.025) + _smooth(rng, 9, 0.03)
     light = _light(rng, place, night)
     albedo = np.asarray(brush.image.convert("RGB").reduce(brush.factor), dtype=np.float32) * texture[..., None]
-    mono = night and place != "shop" and bool(rng.random() < 0.35)
+    mono = night and place != "shop" and bool(rng.random() < 0.2)
     return Scene(
         place=place,
         camera=camera,

@@ -34,6 +34,7 @@ class Look:
     hair: Colour = HAIR[0]
     noun: str = "man"
     hood: bool = False
+    mask: bool = False
     build: float = 1.0
 
 
@@ -75,6 +76,8 @@ def pose(name: str, phase: float, front: bool = False) -> Pose:
             return Pose(2, arms=(30 + 25 * wave, 70, -6, 14))
         case "phone":
             return Pose(5, arms=(38, 95, -4, 10))
+        case "hug":
+            return Pose(10, (8, 4, -8, 4), (78, 10, 62, 20))
         case "crouch":
             return Pose(38, (92, 120, 50, 125), (62, 30, 40, 30), 0.48)
         case "reach":
@@ -91,9 +94,9 @@ def pose(name: str, phase: float, front: bool = False) -> Pose:
         case "lie":
             return Pose(0, (6, 10, -8, 24), (150, 10, 20, 20), 0.16, turn=86)
         case "aim":
-            return Pose(4, (14, 4, -14, 4), (90, 0, 82, 16))
+            return Pose(2, (24, 4, -24, 4), (92, 0, 84, 12), 0.88)
         case "hands up":
-            return Pose(-4, arms=(150, 40, 158, 34))
+            return Pose(-6, (10, 0, -10, 0), (142, 22, 214, -22))
         case "grab":
             return Pose(24, (24, 18, -20, 8), (76 + 10 * wave, 6, 60, 10), 0.86)
         case "swing":
@@ -171,6 +174,8 @@ def person_patch(
         line([(hip[0], hip[1] - 0.02), (hip[0], hip[1] + 0.05)], width * 0.9, look.trousers)
         disc(head, 0.135, shade(top, 0.8) if look.hood else look.hair)
         disc((head[0] + 0.045 * swing, head[1] - 0.03), 0.10, look.skin)
+        if look.mask:
+            line([(head[0], head[1] - 0.07), (head[0] + 0.1 * swing, head[1] - 0.09)], 0.11, (18, 18, 20))
         if prop == "bag":
             line([(hip[0] - 0.16, hip[1] + 0.36), (hip[0] - 0.17, hip[1] + 0.14)], 0.20, (120, 78, 40))
         line(arms[0], 0.10, shade(top, 1.12))
@@ -178,17 +183,21 @@ def person_patch(
         hand_angle = math.radians(pose_.arms[0] + pose_.arms[1])
         forward = (math.sin(hand_angle), -math.cos(hand_angle))
         if prop == "gun":
-            line([hand, (hand[0] + 0.28 * forward[0], hand[1] + 0.28 * forward[1])], 0.10, (18, 18, 20))
+            tip = (hand[0] + 0.4 * forward[0], hand[1] + 0.4 * forward[1])
+            line([hand, (hand[0] + 0.04, hand[1] - 0.16)], 0.11, (16, 16, 18))
+            line([hand, tip], 0.15, (16, 16, 18))
+            line([(hand[0], hand[1] + 0.05), (tip[0], tip[1] + 0.05)], 0.04, (190, 194, 204))
         elif prop == "bat":
-            line([hand, (hand[0] + 0.85 * forward[0], hand[1] + 0.85 * forward[1] + 0.15)], 0.075, (168, 128, 78))
+            line([hand, (hand[0] + 0.95 * forward[0], hand[1] + 0.95 * forward[1] + 0.15)], 0.12, (222, 178, 96))
         elif prop == "canister":
-            line([(hand[0] + 0.08, hand[1] - 0.06), (hand[0] + 0.14, hand[1] - 0.24)], 0.24, (206, 34, 28))
+            line([(hand[0] + 0.08, hand[1] - 0.08), (hand[0] + 0.16, hand[1] - 0.30)], 0.34, (226, 26, 22))
+            line([(hand[0] + 0.2, hand[1] - 0.02), (hand[0] + 0.36, hand[1] - 0.02)], 0.07, (240, 214, 60))
         elif prop == "spray":
-            line([hand, (hand[0] + 0.10, hand[1] + 0.06)], 0.08, (230, 230, 230))
+            line([hand, (hand[0] + 0.06, hand[1] + 0.16)], 0.13, (236, 236, 236))
         elif prop == "phone":
             line([hand, (hand[0] + 0.02, hand[1] + 0.10)], 0.06, (20, 20, 24))
         elif prop == "loot":
-            line([(hand[0], hand[1] - 0.08), (hand[0] + 0.02, hand[1] - 0.26)], 0.28, (120, 78, 40))
+            line([(hand[0], hand[1] - 0.08), (hand[0] + 0.02, hand[1] - 0.26)], 0.34, (214, 132, 40))
         elif prop == "box":
             line([(hand[0] - 0.06, hand[1] + 0.04), (hand[0] + 0.24, hand[1] + 0.04)], 0.32, (176, 138, 92))
         elif prop == "cloth":
@@ -206,14 +215,14 @@ class Vehicle:
 
     noun: str = "car"
     colour: str = "blue"
-    length: float = 4.2
+    length: float = 3.9
     width: float = 1.75
     roof: float = 1.42
-    cabin: tuple[float, float, float, float] = (-1.75, -1.25, 0.45, 1.0)  # rear foot, rear top, front top, front foot
+    cabin: tuple[float, float, float, float] = (-1.65, -1.2, 0.4, 0.95)  # rear foot, rear top, front top, front foot
 
 
 CAR = Vehicle()
-VAN = Vehicle("van", length=4.9, width=1.9, roof=2.1, cabin=(-2.4, -2.35, 1.25, 1.75))
+VAN = Vehicle("van", length=4.4, width=1.85, roof=1.95, cabin=(-2.15, -2.1, 1.05, 1.5))
 
 
 def vehicle_patch(
@@ -317,5 +326,6 @@ def vehicle_patch(
         if (end > 0) == (along > 0):
             for c in (-w * 0.75, w * 0.75):
                 face([(end, c - 0.2, 0.52), (end, c + 0.2, 0.52), (end, c + 0.2, 0.70), (end, c - 0.2, 0.70)], tint)
-        face([(end * 0.94, v, 0.55), (end, v, 0.55), (end, v, 0.72), (end * 0.94, v, 0.72)], tint)
+        size = 0.16 if hazard else 0.06
+        face([(end * (1 - size), v, 0.52), (end, v, 0.52), (end, v, 0.74), (end * (1 - size), v, 0.74)], tint)
     return patch_of(image, float(x0), float(y0), k)

@@ -7,9 +7,11 @@ import numpy as np
 from dbvad.demo.world.actors import Car, Drive, Key, Person, arrive, flee, travel
 from dbvad.demo.world.camera import FPS, HEIGHT, WIDTH
 from dbvad.demo.world.captions import CLASSES, event_caption, normal_caption
-from dbvad.demo.world.effects import Effect, Glare, Paint, Smoke
+from dbvad.demo.world.effects import Effect, Glare, Smoke
 from dbvad.demo.world.events import EVENTS, SUITED, Incident, random_look
-from dbvad.demo.world.places import PLACES, Prop
+from dbvad.demo.world.marks import Paint
+from dbvad.demo.world.objects import Prop
+from dbvad.demo.world.places import PLACES
 from dbvad.demo.world.scenes import Scene, build_scene
 from dbvad.demo.world.sprites import CAR, CLOTHES, VAN
 
@@ -40,13 +42,32 @@ class Story:
         """The number of the event that runs at `frame`, or None."""
         return next((n for n, (first, last) in enumerate(self.spans) if first <= frame <= last), None)
 
-    def focus(self, frame: int) -> tuple[float, float] | None:
-        """Where in the picture the running event is, as shares of width and height; None outside events."""
+    def things(self, frame: int) -> list[tuple[str, float, float]]:
+        """What is in the picture: (kind, x, y), with x and y as shares of width and height.
+
+        Kinds are poses, what is held, "car" and "wreck", effects by name, and the label where an event is to be seen.
+        """
+        t, found = frame / FPS, []
+        for person in self.people:
+            state = person.at(t)
+            if state:
+                found += [(kind, state.x, 1.0, state.z) for kind in (state.pose, state.prop) if kind]
+        wrecked = {id(c) for i in self.incidents if i.start + 1 < t < i.end for c in i.cars}
+        for car in self.cars:
+            drive = car.at(t)
+            if drive:
+                found.append(("wreck" if id(car) in wrecked else "car", drive.x, 0.7, drive.z))
+        for effect in self.effects:
+            if effect.span[0] <= t <= effect.span[1]:
+                depth = getattr(effect, "depth", effect.z)
+                found.append((type(effect).__name__.lower(), effect.x, getattr(effect, "y", 0.3), depth))
         event = self.inside(frame)
-        if event is None:
-            return None
-        x, y, _ = self.scene.camera.project([self.incidents[event].place(frame / FPS)])[0]
-        return float(np.clip(x / WIDTH, 0, 0.999)), float(np.clip(y / HEIGHT, 0, 0.999))
+        if event is not None:
+            found.append((self.label, *self.incidents[event].place(t)))
+        found = [thing for thing in found if thing[3] > 1]  # not what happens on the lens
+        pixels = self.scene.camera.project([thing[1:] for thing in found]) if found else ()
+        places = [(thing[0], px / WIDTH, py / HEIGHT) for thing, (px, py, _) in zip(found, pixels, strict=True)]
+        return [(kind, float(x), float(y)) for kind, x, y in places if 0 <= x < 1 and 0 <= y < 1]
 
     def caption(self, rng: np.random.Generator, event: int | None = 0) -> str:
         """A description of event number `event`, or of normal life if None or if there is none."""
@@ -61,10 +82,15 @@ class Story:
         return self.caption(np.random.default_rng((self.seed, 2)), 0)
 
 
-def _walkers(rng: np.random.Generator, scene: Scene, duration: float, rate: float) -> list[Person]:
+def _walkers(
+    rng: np.random.Generator, scene: Scene, duration: float, rate: float, kept_clear: list[tuple[float, float]]
+) -> list[Person]:
+    """Passers-by; most keep away from the near lanes during the `kept_clear` intervals."""
     people, t = [], -8.0
+    near, far = scene.layout.lanes[:3], scene.layout.lanes[3:]
     while t < duration:
-        z = float(rng.choice(scene.layout.lanes)) + float(rng.uniform(-0.25, 0.25))
+        away = any(start - 8 < t < end for start, end in kept_clear) and rng.random() < 0.75
+        z = float(rng.choice(far if away or rng.random() < 0.4 else near)) + float(rng.uniform(-0.25, 0.25))
         way, edge = int(rng.choice((-1, 1))), scene.edge(z)
         speed, look = float(rng.uniform(0.95, 1.5)), random_look(rng)
         prop = str(rng.choice(("", "", "bag", "phone", "box")))
@@ -94,15 +120,20 @@ def _traffic(rng: np.random.Generator, scene: Scene, duration: float, quiet: lis
             )
             body = replace(VAN if rng.random() < 0.25 else CAR, colour=list(CLOTHES)[rng.integers(len(CLOTHES))])
             ahead = 0.0 if way > 0 else float(np.pi)
-            crossing = 2 * edge / speed
+            wait = float(rng.uniform(3, 6)) if rng.random() < 0.22 else 0.0  # a harmless stop, indicators on
+            at, half = float(rng.uniform(-0.5, 0.5)) * edge, edge / speed
+            crossing, stop = 2 * half + wait, t + half + way * at / speed
             if not any(t < end and t + crossing > start for start, end in quiet):
-                cars.append(Car(body, (Drive(t, -way * edge, z, ahead), Drive(t + crossing, way * edge, z, ahead))))
-            t += crossing * 0.5 + float(rng.exponential(5 if scene.place == "street" else 9))
+                drives = [Drive(t, -way * edge, z, ahead), Drive(t + crossing, way * edge, z, ahead)]
+                if wait:
+                    drives[1:1] = [Drive(stop, at, z, ahead), Drive(stop + wait, at, z, ahead)]
+                cars.append(Car(body, tuple(drives), (stop, stop + wait) if wait else (-1.0, -1.0)))
+            t += crossing * 0.5 + wait + float(rng.exponential(5 if scene.place == "street" else 9))
     return cars
 
 
 def _distractions(
-    rng: np.random.Generator, scene: Scene, duration: float, count: int
+    rng: np.random.Generator, scene: Scene, duration: float, count: int, kept_clear: list[tuple[float, float]]
 ) -> tuple[list[Person], list[Effect], list[str]]:
     """Harmless things that look a little like events: they make the normal frames hard."""
     people: list[Person] = []
@@ -128,11 +159,14 @@ def _distractions(
                 )
             said.append("someone runs past")
         elif kind == "meeting":
-            stay = float(rng.uniform(5, 14))
+            stay, greeting = float(rng.uniform(5, 14)), str(rng.choice(("talk", "reach", "hug")))
+            apart = 0.2 if greeting == "hug" else 0.42
             for side in (-1, 1):
-                keys = arrive(t, [(side * edge, z), (x + side * 0.36, z)], 1.3)[:-1]
-                keys.append(Key(t, x + side * 0.36, z, str(rng.choice(("talk", "talk", "reach"))), face=-side))
-                keys += travel(t + stay, [(x + side * 0.36, z), (side * edge, z)], 1.2)
+                keys = arrive(t, [(side * edge, z), (x + side * apart, z)], 1.3)[:-1]
+                keys.append(Key(t, x + side * apart, z, greeting, face=-side))
+                if stay > 2:
+                    keys.append(Key(t + 2, x + side * apart, z, "talk", face=-side))
+                keys += travel(t + stay, [(x + side * apart, z), (side * edge, z)], 1.2)
                 people.append(Person(random_look(rng), tuple(keys)))
             said.append("two people meet and talk")
         elif kind == "crouch":
@@ -140,29 +174,30 @@ def _distractions(
             people.append(Person(random_look(rng), tuple(keys + travel(t + 3.5, [(x, z), (way * edge, z)], 1.2))))
             said.append("a person crouches to tie a shoe")
         elif kind == "crowd":
-            people += _walkers(rng, scene, duration, 0.28)
+            people += _walkers(rng, scene, duration, 0.28, kept_clear)
             said.append("a crowd of people walks by")
         elif kind == "steam":
             effects.append(Smoke(x, 0.1, z + 0.4, -2, duration, 0.45, 225, int(rng.integers(99)), density=0.28))
             said.append("steam rises from the ground")
         elif kind == "cleaner" and scene.layout.targets:
             target = scene.layout.targets[rng.integers(len(scene.layout.targets))]
-            at = target.z - target.reach
+            at, beside = target.z - target.reach, target.x - way * (0.42 * target.width + 0.1)
             keys = [
-                Key(-1, target.x, at, "reach", "cloth", way),
-                Key(duration * 0.6, target.x + way * 0.5, at, "reach", "cloth", -way),
+                Key(-1, beside, at, "reach", "cloth", way),
+                Key(duration * 0.3, beside + way * 0.4, at, "reach", "cloth", way),
             ]
             people.append(
                 Person(
                     random_look(rng),
-                    (*keys, *travel(duration * 0.85, [(target.x, at), (way * edge, at)], 1.2, prop="cloth")),
+                    (*keys, *travel(duration * 0.5, [(beside + way * 0.4, at), (-way * edge, at)], 1.2)),
                 )
             )
             said.append(f"a person wipes the {target.kind}")
         elif kind == "old graffiti" and scene.layout.targets:
             target = scene.layout.targets[rng.integers(len(scene.layout.targets))]
             colour = ((170, 40, 50), (50, 70, 170), (40, 40, 44))[rng.integers(3)]
-            effects.append(Paint(target.x, target.y + 0.2, target.z - 0.05, -2, -1, colour, int(rng.integers(99))))
+            number, width = int(rng.integers(99)), 0.8 * target.width
+            effects.append(Paint(target.x, target.y + 0.1, target.z - 0.05, -9, -5, colour, number, width))
         elif kind == "headlights":
             for start in np.arange(t, duration, 11)[:2]:
                 effects.append(
@@ -210,8 +245,9 @@ def tell(seed: int, label: str | None = None) -> Story:
     if label != NORMAL:
         two = duration > 26 and rng.random() < 0.3
         incidents = [EVENTS[label](rng, scene, start, end) for start, end in _windows(rng, duration, two)]
-    people = _walkers(rng, scene, duration, float(rng.uniform(0.06, 0.17)))
-    others, effects, said = _distractions(rng, scene, duration, int(rng.integers(1, 4)))
+    windows = [(i.start, i.end) for i in incidents]
+    people = _walkers(rng, scene, duration, float(rng.uniform(0.06, 0.17)), windows)
+    others, effects, said = _distractions(rng, scene, duration, int(rng.integers(1, 4)), windows)
     for incident in incidents:
         if incident.panic:
             people = [flee(p, incident.start + 0.4, scene.edge(8.0)) for p in people]
