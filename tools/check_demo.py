@@ -18,17 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pipeline.kess import Strategy
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from dbvad.report.strategies import SHORT, compare
+from pipeline.kess import Strategy
 
 Span = tuple[int, int]  # first and last frame
-STRATEGIES: "tuple[Strategy, ...]" = ("kess", "uniform", "topm")
-SHORT = 0.1  # of the video
+STRATEGIES: tuple[Strategy, ...] = ("kess", "uniform", "topm")
 OTHER_SEED = 1007  # of the world that --more renders; the demo's own is 7 by default
 LADDER = """\
 title: The demo's detector
@@ -167,15 +163,14 @@ def choices(artifacts: Path, video_id: str, params: Any) -> Iterator[tuple[str, 
     import numpy as np
 
     from pipeline.engine.store import Store
-    from pipeline.kess import event_score, select
 
     store = Store(artifacts)
     score = store.read("score", video_id, ["frame_idx", "relevance", "novelty"])  # one crop, a row a frame
     decoded = store.read("decode", video_id, ["frame_idx", "pts_s", "jpeg"])
-    values = event_score(score["relevance"].to_numpy(), score["novelty"].to_numpy())
+    picks = compare(score["frame_idx"].to_numpy(), score["relevance"].to_numpy(), score["novelty"].to_numpy(),
+                    decoded["pts_s"].to_numpy(), params.model_dump()).picks
     for name in STRATEGIES:
-        chosen = np.sort(select(values, decoded["pts_s"].to_numpy(), params.frames, name,
-                                min_gap_s=params.min_gap_s, stand_out=params.stand_out))
+        chosen = np.sort(picks[name])
         yield name, {decoded["frame_idx"][int(i)].as_py(): decoded["jpeg"][int(i)].as_py() for i in chosen}
 
 

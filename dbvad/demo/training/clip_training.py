@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from dbvad.demo.training.data import CLIP_SIZE, LABELS, THINGS, Sample, pictures, seen_loss, seen_where
+from dbvad.demo.training.data import CLIP_SIZE, LABELS, Sample, pictures, seen_head, seen_loss, seen_where
 from dbvad.demo.training.schedule import schedule
 from pipeline.instruments import clip
 
@@ -123,9 +123,7 @@ class _Finders:
         self.heads = torch.nn.ModuleDict()
         for name in ("layer3", "layer4"):
             stage = getattr(visual, name)
-            head = torch.nn.Linear(stage[-1].bn3.num_features, len(THINGS))
-            torch.nn.init.constant_(head.bias, -4)  # most things are not in most cells
-            self.heads[name] = head
+            self.heads[name] = seen_head(stage[-1].bn3.num_features)
             stage.register_forward_hook(partial(self._keep, name))
 
     def _keep(self, name: str, module: Any, inputs: Any, output: torch.Tensor) -> None:

@@ -146,6 +146,13 @@ def seen_where(data: Iterable[tuple[Sample, int]], rows: int, columns: int, mirr
     return torch.from_numpy(grid[:, 1:-1, 1:-1].reshape(len(grid), rows * columns, len(THINGS)))
 
 
+def seen_head(width: int) -> torch.nn.Linear:
+    """Asks features of a cell what is there, starting from the guess that most things are not in most cells."""
+    head = torch.nn.Linear(width, len(THINGS))
+    torch.nn.init.constant_(head.bias, -4)
+    return head
+
+
 def seen_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Cross entropy of each kind in each cell, summed over kinds; what is there weighs more than what is not."""
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * (1 + 4 * target)

@@ -20,7 +20,7 @@ import torch.nn.functional as functional
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import get_vision_position_ids
 
 from dbvad.demo.tiny_qwen import build_config, build_processor, save_qwen
-from dbvad.demo.training.data import LABELS, QWEN_SIZE, THINGS, Sample, pictures, seen_loss, seen_where
+from dbvad.demo.training.data import LABELS, QWEN_SIZE, Sample, pictures, seen_head, seen_loss, seen_where
 from dbvad.demo.training.schedule import schedule
 from dbvad.demo.world.places import PLACES
 from pipeline.instruments.vlm.prompts import load as load_prompt
@@ -207,7 +207,7 @@ def _train_eyes(
         {
             "state": torch.nn.Linear(2 * width, len(LABELS)),
             "place": torch.nn.Linear(2 * width, 2 * len(PLACES)),
-            "seen": _rarely(torch.nn.Linear(width, len(THINGS))),
+            "seen": seen_head(width),
         }
     )
     parameters = [*visual.parameters(), *heads.parameters()]
@@ -235,12 +235,6 @@ def _train_eyes(
         found += (seen.item() - found) * max(0.02, 1 / step)
         if step % 100 == 0:
             say(f"qwen, eyes: step {step}, {spent:.0%}, right {right:.3f}, seen {found:.3f}")
-
-
-def _rarely(head: torch.nn.Linear) -> torch.nn.Linear:
-    """The head, starting from the guess that most things are not in most cells."""
-    torch.nn.init.constant_(head.bias, -4)
-    return head
 
 
 def _one_frame(sample: Sample, rng: np.random.Generator) -> int:
@@ -275,7 +269,6 @@ class _School:
         # KESS finds mostly frames of the event, or one of a short one; uniform frames show it in passing, or not at all
         share = float(rng.choice((1.0, 0.75, 0.5, 0.15, 0.0), p=(0.2, 0.25, 0.2, 0.2, 0.15))) if sample.label else 0.0
         within = min(len(inside), max(1, round(share * count)) if share else 0)
-        within = max(within, 1 if within else 0)
         frames = [
             *rng.choice(inside, within, replace=False),
             *rng.choice(outside, min(count - within, len(outside)), replace=False),
