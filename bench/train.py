@@ -28,14 +28,14 @@ import torch
 from vadclip_like import LENGTH, VadclipLike
 
 from dbvad import presets
-from dbvad.config import TrainConfig
-from dbvad.data import Batch, Index, TrainingData, Video, epoch_batches
-from dbvad.distributed import Group
-from dbvad.features import Features
-from dbvad.label_texts import words
+from dbvad.data.dataset import Batch, Index, TrainingData, Video, epoch_batches
+from dbvad.data.features import Features
 from dbvad.model.sfp import PromptedLabels
-from dbvad.model.training import TrainingNetwork
-from dbvad.train import descend, forget_shapes, forward, make_optimizer, prefetch
+from dbvad.training.config import TrainConfig
+from dbvad.training.distributed import Group
+from dbvad.training.label_texts import words
+from dbvad.training.loop import descend, forget_shapes, forward, make_optimizer, prefetch
+from dbvad.training.network import TrainingNetwork
 from pipeline.instruments import clip
 
 VIDEOS, ABNORMAL, WIDTH = 1610, 810, 512

@@ -6,7 +6,7 @@ ANNOTATIONS holds the official ucf_crime_test.txt and ucf_crime_temporal.txt, an
 (dataset,video,split,frames).
 Four scores: the truth itself, the same for every frame, drawn at random, and the video's label in place of its moments.
 The truth must have 100 everywhere, and 92.857 in the mAP that published tables give (13 of 14 classes, see
-dbvad/localization.py); exit code 1 if it has not.
+dbvad/evaluation/localization.py); exit code 1 if it has not.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from dbvad import presets
-from dbvad.groundtruth import Segment, frame_truth, match, read_annotations
+from dbvad.evaluation.groundtruth import Segment, frame_truth, match, read_annotations
+from dbvad.evaluation.localization import ClassScores, localization_map
+from dbvad.evaluation.metrics import VideoScores, frame_metrics
 from dbvad.importing.lists import Labels, read_frame_counts, read_list
-from dbvad.localization import ClassScores, localization_map
-from dbvad.metrics import VideoScores, frame_metrics
 
 METRICS = ("auc", "ap", "ap_trapezoid", "ano_auc", "macro_auc")
 CEILING = 13 / 14

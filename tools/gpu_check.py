@@ -193,7 +193,7 @@ def features(device: str, frames: int = 1024, model: str = "ViT-B-16") -> Figure
 
 def training(device: str, *options: str) -> Figures:
     """bench/train.py: videos a second and memory of one training step, ours and a VadCLIP-like one's."""
-    __import__("dbvad.train"), __import__("open_clip")  # what it needs, said here if it is missing
+    __import__("dbvad.training.loop"), __import__("open_clip")  # what it needs, said here if it is missing
     command = [sys.executable, "-m", "bench.train", "--device", device, *options]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     if done.returncode:

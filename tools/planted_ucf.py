@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from dbvad import presets
-from dbvad.groundtruth import read_annotations
+from dbvad.evaluation.groundtruth import read_annotations
 from dbvad.importing.lists import Labels, read_frame_counts, read_list
 
 SNIPPET = 16

@@ -23,18 +23,18 @@ from torch.nn.functional import pad
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench import vadclip_like
 from dbvad.ablation.ladder import read_seeds
-from dbvad.checkpoint import Facts, Model
 from dbvad.cli.train import keys
-from dbvad.config import TrainConfig
-from dbvad.data import epoch_batches, read_training
-from dbvad.evaluate import evaluate, save_result
-from dbvad.features import writable_cache
-from dbvad.label_texts import label_texts
+from dbvad.data.dataset import epoch_batches, read_training
+from dbvad.data.features import writable_cache
+from dbvad.evaluation.evaluate import evaluate, save_result
+from dbvad.evaluation.summary import row, summarise
 from dbvad.model.detector import Detected
 from dbvad.model.sfp import LabelTable
-from dbvad.protocol import Ends, Protocol, Scale
-from dbvad.summary import row, summarise
-from dbvad.train import learning_rate, prefetch
+from dbvad.scoring.protocol import Ends, Protocol, Scale
+from dbvad.training.checkpoint import Facts, Model
+from dbvad.training.config import TrainConfig
+from dbvad.training.label_texts import label_texts
+from dbvad.training.loop import learning_rate, prefetch
 from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_precision
 
@@ -62,7 +62,7 @@ class Reference(vadclip_like.VadclipLike):
 
 
 def train(config: TrainConfig, artifacts: Path, out: Path) -> Model:
-    """As `dbvad.train`, with its losses."""
+    """As `dbvad.training.loop`, with its losses."""
     device, precision = torch.device("cpu"), pick_precision(config.precision, torch.device("cpu"))
     data = read_training(Store(artifacts), bins=config.bins, cache=writable_cache(artifacts, out), descriptions=False)
     torch.manual_seed(config.seed)

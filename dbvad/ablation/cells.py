@@ -15,15 +15,15 @@ from typing import Any, Literal
 import yaml
 
 from dbvad.ablation.ladder import Ladder
-from dbvad.checkpoint import CHECKPOINT, MODEL, CheckpointError, load_checkpoint
-from dbvad.config import TrainConfig
-from dbvad.data import Index, TrainingData, read_index, read_training
-from dbvad.evaluate import evaluate, judge_holdout, save_result
-from dbvad.features import writable_cache
-from dbvad.groundtruth import Format
-from dbvad.protocol import Protocol
-from dbvad.run import uses_text
-from dbvad.train import Interrupted, train
+from dbvad.data.dataset import Index, TrainingData, read_index, read_training
+from dbvad.data.features import writable_cache
+from dbvad.evaluation.evaluate import evaluate, judge_holdout, save_result
+from dbvad.evaluation.groundtruth import Format
+from dbvad.scoring.protocol import Protocol
+from dbvad.training.checkpoint import CHECKPOINT, MODEL, CheckpointError, load_checkpoint
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import Interrupted, train
+from dbvad.training.run import uses_text
 from pipeline.engine.store import Store
 
 Todo = Literal["done", "judge", "resume", "train"]

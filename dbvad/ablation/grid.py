@@ -13,7 +13,7 @@ from typing import Any
 from dbvad.ablation.cells import Training, Truth, read_result, state, work
 from dbvad.ablation.ladder import Ladder
 from dbvad.ablation.table import ladder_rows
-from dbvad.train import Interrupted
+from dbvad.training.loop import Interrupted
 
 PATIENCE_S = 120.0  # for the step and the checkpoint of a training that is asked to stop
 

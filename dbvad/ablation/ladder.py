@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from dbvad.config import TrainConfig
-from dbvad.protocol import Protocol
+from dbvad.scoring.protocol import Protocol
+from dbvad.training.config import TrainConfig
 from pipeline.engine.config import Config, ConfigError, load, parse
 
 FOLDER = Path(__file__).parent / "ladders"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from dbvad.summary import COLUMNS, percent
+from dbvad.evaluation.summary import COLUMNS, percent
 
 Metrics = Mapping[str, float | None]
 Style = Literal["markdown", "latex"]

@@ -43,8 +43,8 @@ def ablate(
     from dbvad.ablation.ladder import read_ladder, read_seeds
     from dbvad.ablation.table import text
     from dbvad.cli.train import keys, with_local_clip
-    from dbvad.evaluate import save_result
-    from dbvad.train import Interrupted
+    from dbvad.evaluation.evaluate import save_result
+    from dbvad.training.loop import Interrupted
     from pipeline.engine.config import ConfigError
     from pipeline.engine.store import atomic_file
 

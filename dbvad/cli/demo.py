@@ -69,9 +69,9 @@ def _step(number: int, what: str) -> None:
 
 def _train(artifacts: Path, run: Path, config: Path, seed: int) -> None:
     """Go on with an interrupted training; train anew where the data or the program's settings have changed."""
-    from dbvad.checkpoint import CHECKPOINT, CheckpointError
     from dbvad.cli.train import train
-    from dbvad.train import TrainError
+    from dbvad.training.checkpoint import CHECKPOINT, CheckpointError
+    from dbvad.training.loop import TrainError
 
     settings = [*SETTINGS, f"seed={seed}"]
     if (run / CHECKPOINT).exists():

@@ -36,12 +36,12 @@ def evaluate(
     video,start,end[,label] in frames (start_s,end_s: in seconds). Without them only whole videos are judged. Several
     runs, one a seed, give mean and standard deviation as well.
     """
-    from dbvad.evaluate import evaluate as judge
-    from dbvad.evaluate import save_result
+    from dbvad.evaluation.evaluate import evaluate as judge
+    from dbvad.evaluation.evaluate import save_result
+    from dbvad.evaluation.summary import row as table_row
+    from dbvad.evaluation.summary import summarise
     from dbvad.progress import track
-    from dbvad.protocol import Protocol
-    from dbvad.summary import row as table_row
-    from dbvad.summary import summarise
+    from dbvad.scoring.protocol import Protocol
 
     folders = runs or [Path("runs/default")]
     protocol = Protocol(scale=scale, crop=crop, smooth=smooth, names=names, ends=ends, threshold=threshold)
@@ -68,7 +68,7 @@ def evaluate(
 
 def _show(result: dict[str, Any], run: Path, where: Path) -> None:
     from dbvad.cli.output import print_table
-    from dbvad.summary import percent
+    from dbvad.evaluation.summary import percent
 
     rows = [(TITLES[name], percent(value), _interval(result["intervals"].get(name)))
             for name, value in result["metrics"].items()]
@@ -86,7 +86,7 @@ def _show(result: dict[str, Any], run: Path, where: Path) -> None:
 
 def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> None:
     from dbvad.cli.output import print_table
-    from dbvad.summary import percent
+    from dbvad.evaluation.summary import percent
 
     print_table(["metric", "mean %", "std", *(f"seed {seed}" for seed in summary["seeds"])],
                 [(TITLES[name], percent(value["mean"]), percent(value["std"]),
@@ -100,7 +100,7 @@ def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> Non
 
 
 def _show_notes(result: dict[str, Any]) -> None:
-    from dbvad.summary import percent
+    from dbvad.evaluation.summary import percent
 
     if result["annotations"] is None:
         print("no annotations: only whole videos were judged; name them by --annotations FILE")
@@ -115,6 +115,6 @@ def _show_notes(result: dict[str, Any]) -> None:
 
 
 def _interval(bounds: list[float | None] | None) -> str:
-    from dbvad.summary import percent
+    from dbvad.evaluation.summary import percent
 
     return f"{percent(bounds[0])} to {percent(bounds[1])}" if bounds and bounds[0] is not None else ""

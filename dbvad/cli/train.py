@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dbvad.config import TrainConfig
-    from dbvad.run import Result
+    from dbvad.training.config import TrainConfig
+    from dbvad.training.run import Result
 
 
 def train(
@@ -34,8 +34,8 @@ def train(
     given = list(settings or []) + [f"{key}={value}" for key, value in (("seed", seed), ("epochs", epochs))
                                     if value is not None]
     chosen = _parse(with_local_clip(keys(config, given, out if resume else None, preset), stages))
-    from dbvad.train import Interrupted
-    from dbvad.train import train as run
+    from dbvad.training.loop import Interrupted
+    from dbvad.training.loop import train as run
 
     try:
         result = run(chosen, artifacts, out, resume=resume, overwrite=overwrite)
@@ -48,7 +48,7 @@ def train(
         import json
         from dataclasses import asdict
 
-        from dbvad.runlog import plain
+        from dbvad.training.runlog import plain
 
         print(json.dumps(plain(asdict(result)), indent=2, ensure_ascii=False))
     else:
@@ -57,7 +57,7 @@ def train(
 
 def keys(path: Path | None, settings: list[str], resumed: Path | None, preset: str | None) -> dict[str, Any]:
     """Keys of the resumed run, or of the preset, overlaid by the file, then by the settings. Raises ConfigError."""
-    from dbvad.config import TrainConfig
+    from dbvad.training.config import TrainConfig
     from pipeline.engine.config import ConfigError, load
 
     if path is not None and not path.is_file():
@@ -69,7 +69,7 @@ def keys(path: Path | None, settings: list[str], resumed: Path | None, preset: s
 
         values = dict(presets.load(preset).training)
     if resumed:
-        from dbvad.run import run_config
+        from dbvad.training.run import run_config
 
         values = run_config(resumed).model_dump()
     if path is not None:
@@ -78,7 +78,7 @@ def keys(path: Path | None, settings: list[str], resumed: Path | None, preset: s
 
 
 def _parse(values: dict[str, Any]) -> "TrainConfig":
-    from dbvad.config import TrainConfig
+    from dbvad.training.config import TrainConfig
     from pipeline.engine.config import parse
 
     return parse(TrainConfig, values, "--set")

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from dbvad.groundtruth import VIDEO_SUFFIXES
+from dbvad.evaluation.groundtruth import VIDEO_SUFFIXES
 
 CROP_FILE = re.compile(r"(.+)__(\d)")  # VadCLIP's `Name__k.npy`
 

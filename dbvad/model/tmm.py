@@ -23,7 +23,7 @@ class TMM(nn.Module):
     """H_0 = X + positions, then by `kind`: the features as they are (`none`), one branch, or `full`: both, fused.
 
     `length`: the longest sequence in snippets, which is what it is trained on; longer videos are cut into windows or
-    averaged into bins before (`dbvad.scoring`).
+    averaged into bins before (`dbvad.scoring.scores`).
     """
 
     def __init__(self, width: int, *, kind: Kind = "full", length: int = 256, dropout: float = 0.1) -> None:
@@ -45,7 +45,7 @@ class TMM(nn.Module):
         """(N, D) -> (N, D). Raises ValueError for a video of more than `length` snippets."""
         snippets = packing.mask.shape[1]
         if snippets > self.length:
-            raise ValueError(f"{snippets} snippets in a sequence, at most {self.length}: use dbvad.scoring")
+            raise ValueError(f"{snippets} snippets in a sequence, at most {self.length}: use dbvad.scoring.scores")
         if self.kind == "none":
             return x
         h = x + F.embedding(packing.place, self.positions)

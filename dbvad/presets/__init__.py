@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from dbvad.config import TrainConfig
+from dbvad.training.config import TrainConfig
 
 FOLDER = Path(__file__).parent
 

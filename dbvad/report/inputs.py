@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbvad.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
+from dbvad.evaluation.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
 from pipeline.engine.store import Store
 
 RESULT, SCORES, LADDER = "result.json", "scores.parquet", "ladder.json"

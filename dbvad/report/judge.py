@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbvad.groundtruth import Segment
-from dbvad.metrics import NAN, Ranking, auc
+from dbvad.evaluation.groundtruth import Segment
+from dbvad.evaluation.metrics import NAN, Ranking, auc
 from dbvad.report.inputs import Scores, Video
 
 CURVE_POINTS = 300

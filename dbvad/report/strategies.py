@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dbvad.groundtruth import Segment
+from dbvad.evaluation.groundtruth import Segment
 from pipeline.kess import Strategy, event_score, select
 
 NAMES: dict[Strategy, str] = {"kess": "KESS", "topm": "top-m", "uniform": "uniform"}

@@ -9,7 +9,7 @@ import pytest
 
 import dbvad.ablation.cells
 from dbvad.cli.ablate import ablate
-from dbvad.train import train as really_train
+from dbvad.training.loop import train as really_train
 from tests.detector.planted import World, plant
 
 WORLD = World(train=16, test=8, dim=8, text_dim=6, snippets=(3, 9))
@@ -92,7 +92,7 @@ def test_what_changed_is_done_again(ladder, artifacts, tmp_path, trained, capsys
 
 
 def test_an_interrupted_cell_is_gone_on_with(ladder, artifacts, tmp_path, trained, monkeypatch, capsys):
-    from dbvad.run import Run
+    from dbvad.training.run import Run
 
     count = Run.count
 

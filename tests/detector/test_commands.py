@@ -8,9 +8,9 @@ import yaml
 
 from dbvad.cli.evaluate import evaluate
 from dbvad.cli.train import train
-from dbvad.config import TrainConfig
-from dbvad.label_texts import words
-from dbvad.summary import SummaryError, summarise
+from dbvad.evaluation.summary import SummaryError, summarise
+from dbvad.training.config import TrainConfig
+from dbvad.training.label_texts import words
 from pipeline.engine.config import ConfigError
 from tests.detector.planted import World, plant
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbvad.data import DataError, epoch_batches, read_index, read_training, split_holdout
-from dbvad.features import FeatureError, bin_edges, bin_means, read_features
+from dbvad.data.dataset import DataError, epoch_batches, read_index, read_training, split_holdout
+from dbvad.data.features import FeatureError, bin_edges, bin_means, read_features
 from pipeline.engine.store import Store
 from tests.detector.planted import World, plant
 
@@ -62,7 +62,7 @@ def test_a_batch_is_what_a_loop_would_read(store):
 
 def test_the_cache_is_used_and_named_by_content(store, monkeypatch):
     first = read(store)
-    monkeypatch.setattr("dbvad.features.read_features", None)  # a second reading would fail
+    monkeypatch.setattr("dbvad.data.features.read_features", None)  # a second reading would fail
     again = read(store)
     np.testing.assert_array_equal(first.features.rows, again.features.rows)
     monkeypatch.undo()

@@ -10,17 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dbvad.config import TrainConfig
-from dbvad.distributed import Group
-from dbvad.train import train
+from dbvad.training.config import TrainConfig
+from dbvad.training.distributed import Group
+from dbvad.training.loop import train
 from tests.detector.planted import World, plant
 
 CONFIG = TrainConfig(epochs=3, lr=1e-3, batch=8, precision="fp32", device="cpu", dropout=0, lambda_db=1)
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from dbvad.config import TrainConfig
-from dbvad.train import train
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import train
 torch.set_num_threads(1)
 train(TrainConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 """

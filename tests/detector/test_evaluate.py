@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dbvad.checkpoint import CheckpointError, load_model
-from dbvad.config import TrainConfig
-from dbvad.data import read_index
-from dbvad.evaluate import EvaluateError, Scored, _class_scores, evaluate, save_result
-from dbvad.groundtruth import frame_truth, match, read_annotations
-from dbvad.protocol import Protocol
-from dbvad.train import train
+from dbvad.data.dataset import read_index
+from dbvad.evaluation.evaluate import EvaluateError, Scored, _class_scores, evaluate, save_result
+from dbvad.evaluation.groundtruth import frame_truth, match, read_annotations
+from dbvad.scoring.protocol import Protocol
+from dbvad.training.checkpoint import CheckpointError, load_model
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import train
 from pipeline.engine.store import Store
 from tests.detector.planted import World, plant
 
@@ -81,7 +81,7 @@ def test_known_scores_have_known_figures(trained, monkeypatch, known):
                   "random": rng.random(len(classes))}[known]
         return Scored(video, edges, scores, classes)
 
-    monkeypatch.setattr("dbvad.evaluate.score_videos", lambda *_: [scored(video) for video in index.videos])
+    monkeypatch.setattr("dbvad.evaluation.evaluate.score_videos", lambda *_: [scored(video) for video in index.videos])
     found = judge(trained, protocol=Protocol(repeats=0))
     figures = [found["metrics"][name] for name in ("auc", "ano_auc", "macro_auc", "video_auc")]
     if known == "truth":

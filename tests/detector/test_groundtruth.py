@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbvad.groundtruth import AnnotationError, Segment, frame_truth, match, read_annotations
+from dbvad.evaluation.groundtruth import AnnotationError, Segment, frame_truth, match, read_annotations
 
 UCF = """Abuse028_x264  Abuse  165  240  -1  -1
 Arson011_x264.mp4  Arson  150  420  680  1267

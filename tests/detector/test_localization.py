@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dbvad.localization import ClassScores, localization_map
+from dbvad.evaluation.localization import ClassScores, localization_map
 
 FRAMES = 100
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc as sklearn_area
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from dbvad.metrics import (
+from dbvad.evaluation.metrics import (
     VideoScores,
     auc,
     average_precision,

@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbvad.config import TrainConfig
-from dbvad.data import Batch
-from dbvad.losses import bag_scores, contrastive_loss, mil_loss
+from dbvad.data.dataset import Batch
 from dbvad.model.dbm import DBM
 from dbvad.model.detector import Classifier, Detector
 from dbvad.model.gcn import GCN, distance_weights, similarity_adjacency
 from dbvad.model.packing import GAP, Packing
 from dbvad.model.sfp import SFP, LabelTable, PromptedLabels, aggregate
-from dbvad.model.training import TrainingNetwork
+from dbvad.training.config import TrainConfig
+from dbvad.training.losses import bag_scores, contrastive_loss, mil_loss
+from dbvad.training.network import TrainingNetwork
 from tests.tiny import tiny_clip
 
 WIDTH = 8

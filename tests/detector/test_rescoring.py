@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbvad.config import TrainConfig
-from dbvad.data import DataError
-from dbvad.evaluate import evaluate
-from dbvad.protocol import Protocol
-from dbvad.rescoring import add_to_logits, name_likeness, smooth
-from dbvad.train import train
+from dbvad.data.dataset import DataError
+from dbvad.evaluation.evaluate import evaluate
+from dbvad.scoring.protocol import Protocol
+from dbvad.scoring.rescoring import add_to_logits, name_likeness, smooth
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import train
 from tests.detector.planted import CLASSES, World, plant
 from tests.tiny import tiny_clip
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dbvad.config import TrainConfig
-from dbvad.runlog import RunLog
-from dbvad.train import train
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import train
+from dbvad.training.runlog import RunLog
 from tests.detector.planted import World, plant
 
 

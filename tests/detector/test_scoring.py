@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbvad.features import bin_means
+from dbvad.data.features import bin_means
 from dbvad.model.detector import ClassHead, Detector
-from dbvad.scoring import score_classes, score_features, snippet_edges, spread
+from dbvad.scoring.scores import score_classes, score_features, snippet_edges, spread
 
 WIDTH, LENGTH = 8, 16
 

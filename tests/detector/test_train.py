@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import dbvad.train
-from dbvad.checkpoint import CheckpointError, load_checkpoint, load_model
-from dbvad.config import TrainConfig
-from dbvad.data import DataError
-from dbvad.evaluate import evaluate
-from dbvad.run import Run, TrainError, run_config
-from dbvad.train import Interrupted, learning_rate, train
+import dbvad.training.loop
+from dbvad.data.dataset import DataError
+from dbvad.evaluation.evaluate import evaluate
+from dbvad.training.checkpoint import CheckpointError, load_checkpoint, load_model
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import Interrupted, learning_rate, train
+from dbvad.training.run import Run, TrainError, run_config
 from tests.detector.planted import World, plant
 from tests.tiny import tiny_clip
 
@@ -78,7 +78,7 @@ def test_resumed_weights_are_those_of_an_uninterrupted_run(artifacts, tmp_path, 
     """Stopped as a power cut would: only what the last checkpoint holds is known."""
     config = FAST.model_copy(update={"holdout": 0.25, "select": "holdout", "dropout": 0.5})
     train(config, artifacts, tmp_path / "whole")
-    monkeypatch.setattr(dbvad.train, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(dbvad.training.loop, "SAVE_EVERY_S", 0.0)
     count, steps = Run.count, []
 
     def cut(self, *arguments):
@@ -205,8 +205,8 @@ def test_memory_is_not_held_for_every_length(artifacts, tmp_path):
     program = f"""
 import os, sys
 from pathlib import Path
-from dbvad.config import TrainConfig
-from dbvad.train import train
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import train
 train(TrainConfig(epochs=1, batch=8, device="cpu"), Path(sys.argv[1]), Path(sys.argv[2]), quiet=True)
 print(os.environ["{name}"])
 """

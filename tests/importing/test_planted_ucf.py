@@ -8,9 +8,9 @@ import pytest
 
 from dbvad import presets
 from dbvad.ablation.ladder import read_ladder
-from dbvad.config import TrainConfig
-from dbvad.evaluate import evaluate
-from dbvad.train import train
+from dbvad.evaluation.evaluate import evaluate
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import train
 from pipeline.engine.store import Store
 from tests.importing.published import imported, run
 from tools import check_metrics

@@ -3,7 +3,7 @@
 import pytest
 
 from dbvad import presets
-from dbvad.config import TrainConfig
+from dbvad.training.config import TrainConfig
 
 
 @pytest.mark.parametrize(("name", "classes", "metric"), [("ucf-crime", 13, "auc"), ("xd-violence", 6, "ap")])

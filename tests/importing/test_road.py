@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dbvad import presets
-from dbvad.config import TrainConfig
-from dbvad.evaluate import evaluate
-from dbvad.train import train
+from dbvad.evaluation.evaluate import evaluate
+from dbvad.training.config import TrainConfig
+from dbvad.training.loop import train
 from tests.importing.published import run, save, unit
 
 CLASSES = ("Abuse", "Arson", "RoadAccidents")

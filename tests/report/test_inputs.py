@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dbvad.groundtruth import AnnotationError, Segment
+from dbvad.evaluation.groundtruth import AnnotationError, Segment
 from dbvad.report.inputs import ReportError, read_inputs
 from dbvad.report.ladder import LadderError, read_ladder
 from pipeline.engine.store import Store

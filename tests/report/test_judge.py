@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbvad.groundtruth import Segment, frame_truth
-from dbvad.metrics import VideoScores, auc, frame_metrics
+from dbvad.evaluation.groundtruth import Segment, frame_truth
+from dbvad.evaluation.metrics import VideoScores, auc, frame_metrics
 from dbvad.report.inputs import Scores, Video
 from dbvad.report.judge import CURVE_POINTS, by_class, curves, judge, weights
 

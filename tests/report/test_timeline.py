@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dbvad.groundtruth import Segment
+from dbvad.evaluation.groundtruth import Segment
 from dbvad.report.frames import WIDTH, shrink, spread, thumbnails
 from dbvad.report.inputs import Inputs, Scores, read_inputs
 from dbvad.report.judge import judge

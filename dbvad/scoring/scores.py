@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbvad.features import bin_edges, bin_means
+from dbvad.data.features import bin_edges, bin_means
 from dbvad.model.detector import ClassHead, Detector
-from dbvad.protocol import Scale
+from dbvad.scoring.protocol import Scale
 
 AT_ONCE = 8192  # snippets of windows that go through the network together
 

@@ -19,17 +19,17 @@ import torch
 import yaml
 from torch import nn
 
-from dbvad.checkpoint import CHECKPOINT, load_checkpoint
-from dbvad.config import TrainConfig
-from dbvad.data import Batch, TrainingData, epoch_batches, few, read_training, split_holdout
-from dbvad.distributed import Group, join
-from dbvad.features import writable_cache
-from dbvad.interrupt import stop_on_signal
-from dbvad.label_texts import label_texts
-from dbvad.model.training import Losses, TrainingNetwork
+from dbvad.data.dataset import Batch, TrainingData, epoch_batches, few, read_training, split_holdout
+from dbvad.data.features import writable_cache
 from dbvad.progress import progress, track
-from dbvad.run import Result, Run, TrainError, clear, refuse_to_mix, uses_text
-from dbvad.runlog import RunLog
+from dbvad.training.checkpoint import CHECKPOINT, load_checkpoint
+from dbvad.training.config import TrainConfig
+from dbvad.training.distributed import Group, join
+from dbvad.training.interrupt import stop_on_signal
+from dbvad.training.label_texts import label_texts
+from dbvad.training.network import Losses, TrainingNetwork
+from dbvad.training.run import Result, Run, TrainError, clear, refuse_to_mix, uses_text
+from dbvad.training.runlog import RunLog
 from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device, pick_precision
 

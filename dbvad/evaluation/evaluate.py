@@ -14,17 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbvad.checkpoint import CheckpointError, Model, load_model
-from dbvad.data import Index, Video, few, read_index, split_holdout
-from dbvad.features import read_features
-from dbvad.groundtruth import Format, Matched, Segment, frame_truth, match, read_annotations
-from dbvad.label_texts import name_vectors
-from dbvad.localization import ClassScores, localization_map
-from dbvad.metrics import VideoScores, auc, bootstrap, frame_metrics
-from dbvad.protocol import Ends, Protocol
-from dbvad.rescoring import add_to_logits, name_likeness, smooth
-from dbvad.runlog import plain
-from dbvad.scoring import score_classes, snippet_edges
+from dbvad.data.dataset import Index, Video, few, read_index, split_holdout
+from dbvad.data.features import read_features
+from dbvad.evaluation.groundtruth import Format, Matched, Segment, frame_truth, match, read_annotations
+from dbvad.evaluation.localization import ClassScores, localization_map
+from dbvad.evaluation.metrics import VideoScores, auc, bootstrap, frame_metrics
+from dbvad.scoring.protocol import Ends, Protocol
+from dbvad.scoring.rescoring import add_to_logits, name_likeness, smooth
+from dbvad.scoring.scores import score_classes, snippet_edges
+from dbvad.training.checkpoint import CheckpointError, Model, load_model
+from dbvad.training.label_texts import name_vectors
+from dbvad.training.runlog import plain
 from pipeline.engine.store import Store, atomic_file
 from pipeline.instruments.hardware import pick_device
 
@@ -262,7 +262,7 @@ def _provenance(run: Path, model: Model, index: Index) -> dict[str, Any]:
 def _commit() -> str | None:
     """The commit of the code that runs, with "+" if it was changed since; None outside a checkout."""
     def git(*command: str) -> str:
-        done = subprocess.run(["git", "-C", str(Path(__file__).parent), *command], capture_output=True, text=True,
+        done = subprocess.run(["git", "-C", str(Path(__file__).parents[1]), *command], capture_output=True, text=True,
                               timeout=10, check=True)
         return done.stdout.strip()
 

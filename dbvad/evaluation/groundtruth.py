@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from dbvad.protocol import Ends
+from dbvad.scoring.protocol import Ends
 
 Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mts", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv"}

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dbvad.config import TrainConfig
-from dbvad.data import Batch
-from dbvad.distributed import Group
-from dbvad.losses import contrastive_loss, mil_loss
+from dbvad.data.dataset import Batch
 from dbvad.model.dbm import DBM
 from dbvad.model.detector import ClassHead, Detector
 from dbvad.model.sfp import SFP, LabelTable, PromptedLabels, aggregate
+from dbvad.training.config import TrainConfig
+from dbvad.training.distributed import Group
+from dbvad.training.losses import contrastive_loss, mil_loss
 
 
 class Losses(NamedTuple):

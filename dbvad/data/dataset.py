@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from dbvad.features import Features, open_features
+from dbvad.data.features import Features, open_features
 from pipeline.contracts import embeddings
 from pipeline.engine.store import FOOTER_KEY, Store
 

@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from dbvad.config import TrainConfig
 from dbvad.model.detector import ClassHead, Detector
+from dbvad.training.config import TrainConfig
 from pipeline.engine.store import atomic_file
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.pt"

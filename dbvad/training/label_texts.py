@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dbvad.config import TrainConfig
-from dbvad.data import NORMAL, DataError, Index, TrainingData, few
+from dbvad.data.dataset import NORMAL, DataError, Index, TrainingData, few
 from dbvad.model.sfp import LabelTable, PromptedLabels
+from dbvad.training.config import TrainConfig
 
 
 def label_texts(config: TrainConfig, data: TrainingData, device: torch.device) -> PromptedLabels | LabelTable:

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 
-from dbvad.checkpoint import CHECKPOINT, MODEL, Facts, Model, load_checkpoint, save_checkpoint, save_model
-from dbvad.config import TrainConfig
-from dbvad.data import TrainingData
-from dbvad.distributed import Group
-from dbvad.losses import bag_scores
-from dbvad.metrics import auc
-from dbvad.model.training import TrainingNetwork
-from dbvad.runlog import RunLog, plain
+from dbvad.data.dataset import TrainingData
+from dbvad.training.checkpoint import CHECKPOINT, MODEL, Facts, Model, load_checkpoint, save_checkpoint, save_model
+from dbvad.training.config import TrainConfig
+from dbvad.training.distributed import Group
+from dbvad.training.losses import bag_scores
+from dbvad.training.network import TrainingNetwork
+from dbvad.training.runlog import RunLog, plain
 from pipeline.engine.store import atomic_file
 
 BEST = "best.safetensors"
@@ -163,7 +163,7 @@ class Run:
         for some in np.array_split(self.held, -(-len(self.held) // self.config.batch)):
             batch = self.data.batch(some, np.zeros_like(some)).to(self.device)
             scores.append(bag_scores(self.network.detector(batch.x, batch.mask).logits, batch.mask).cpu().numpy())
-        return auc(self.data.abnormal[self.held], np.concatenate(scores))
+        return float(roc_auc_score(self.data.abnormal[self.held], np.concatenate(scores)))
 
 
 def uses_text(config: TrainConfig) -> bool:

@@ -1,0 +1,1 @@
+"""From artifacts to training data: the index of videos, their features, balanced batches."""

@@ -1,0 +1,1 @@
+"""Scores against the truth: annotations, metrics, localisation, results of several seeds."""

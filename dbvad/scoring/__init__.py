@@ -1,0 +1,1 @@
+"""From features to scores: what evaluation and detection share."""
