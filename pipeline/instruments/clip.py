@@ -206,6 +206,14 @@ def initialise(folder: Path, seed: int = 0) -> None:
         save(create_model(f"{LOCAL}{folder}", load_weights=False), folder)
 
 
+def trainable(folder: Path) -> tuple[Any, Any]:
+    """The model in `folder` with weights that learn, in float32, and its tokenizer, as open_clip makes them."""
+    import open_clip
+
+    with _quiet():
+        return open_clip.create_model(f"{LOCAL}{folder}").float(), open_clip.get_tokenizer(f"{LOCAL}{folder}")
+
+
 def save(net: "nn.Module", folder: Path) -> None:
     """Write a model's weights in float16 beside the configuration in `folder`, which `load` then takes."""
     import torch

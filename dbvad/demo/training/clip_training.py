@@ -50,13 +50,10 @@ def train_clip(
     data: list[Sample], out: Path, core_minutes: float, seed: int = 0, say: Callable[[str], None] = print
 ) -> None:
     """Train for `core_minutes` of processor time and write a checkpoint that open_clip loads into `out`."""
-    import open_clip
-
     out.mkdir(parents=True, exist_ok=True)
     (out / clip.CONFIG).write_text(json.dumps(CONFIG, indent=2) + "\n")
     clip.initialise(out, seed)
-    net: Any = open_clip.create_model(f"local-dir:{out}").float()
-    tokenize = open_clip.get_tokenizer(f"local-dir:{out}")
+    net, tokenize = clip.trainable(out)
     net.visual = net.visual.to(memory_format=torch.channels_last)
     rng, mean, std = np.random.default_rng(seed), *(_column(CONFIG["preprocess_cfg"][k]) for k in ("mean", "std"))
     finders = _Finders(net.visual)
