@@ -68,18 +68,18 @@ def main() -> None:
         store = Store(Path(folder) / "artifacts")
         hashes = store.root / ".video-hashes.json"
         stages = build(StagesFile(), store.root)
-        sources = discover(dataset, HashCache(hashes))
+        sources = discover(dataset, HashCache(hashes)).sources
         make_shards(stages, sources, store)
         plan = make_plan(stages, sources, store)
         assert all(unit.state is State.DONE for unit in plan.values())
         options = Options(ORDER)
         quiet = Console(quiet=True)
         steps = {
-            "list videos": lambda: discover(dataset, HashCache(hashes)),
+            "list videos": lambda: discover(dataset, HashCache(hashes)).sources,
             "plan": lambda: make_plan(stages, sources, store),
             "choose units": lambda: todo(plan, options),
             "sweep temporary files": lambda: store.sweep(ORDER),
-            "whole run": lambda: carry_out(stages, discover(dataset, HashCache(hashes)), store, options, quiet),
+            "whole run": lambda: carry_out(stages, discover(dataset, HashCache(hashes)).sources, store, options, quiet),
         }
         table = Table()
         table.add_column(f"{count} videos, {len(plan)} shards, nothing to do")

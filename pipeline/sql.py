@@ -1,7 +1,11 @@
-"""SQL over the artifacts: a DuckDB connection with one view per artifact, plus quarantine and runs. Read-only."""
+"""SQL over the artifacts: a DuckDB connection with one view per artifact, plus videos, quarantine and runs. Read-only.
+
+The views show today's dataset (`pipeline.manifest`): what is left over of other videos, or was made under another
+fingerprint than the planned one, is in none of them.
+"""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,8 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.contracts import QUARANTINE, STAGES, Contract
+from pipeline.engine.store import Store
+from pipeline.manifest import Entry, NoManifest, current, quarantine, read
 
 RUN_COLUMNS = {"at": "DOUBLE", "event": "VARCHAR", "stage": "VARCHAR", "video_id": "VARCHAR", "outcome": "VARCHAR",
                "seconds": "DOUBLE", "rows": "BIGINT", "peak_mb": "BIGINT", "reason": "VARCHAR", "text": "VARCHAR",
@@ -26,6 +32,7 @@ EXTRA_VIEWS = {
                   flags, len(flags) = 0 as good
            from described""",
 }
+PATTERN = re.compile(r"([*?\[])")  # what DuckDB takes for a pattern in a path
 RESERVED = {"select": "selected", "describe": "described"}  # words of SQL: as views they go by another name
 
 
@@ -33,16 +40,22 @@ class QueryError(ValueError):
     """A query cannot be answered; the message is DuckDB's, with the views that there are."""
 
 
-def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | None = None) -> duckdb.DuckDBPyConnection:
-    """An in-memory connection whose views read the shards below `artifacts`.
+def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | None = None, text: str | None = None,
+            note: Callable[[str], None] = lambda line: None) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection whose views read today's shards below `artifacts`.
 
     A stage that has not run yet has an empty, typed view. `encode_text` (text -> unit vector) becomes the SQL function
-    `clip_text(text)`, called only by queries that use it. Raises QueryError where shards cannot be read.
+    `clip_text(text)`, called only by queries that use it. `text`: the query to come, so that only the shards of the
+    stages it speaks of are looked at. `note` is told what the views leave out. Raises QueryError where shards cannot be
+    read.
     """
+    store = Store(artifacts)
+    entries = _entries(store)
     con = duckdb.connect()
     try:
         for contract in [*STAGES.values(), QUARANTINE]:
-            _shard_view(con, artifacts, contract)
+            _shard_view(con, store, contract, entries if text is None or _speaks_of(text, contract) else (), note)
+        _videos_view(con, entries)
         _runs_view(con, artifacts)
     except duckdb.Error as error:
         con.close()
@@ -110,17 +123,79 @@ def _names(con: duckdb.DuckDBPyConnection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _shard_view(con: duckdb.DuckDBPyConnection, artifacts: Path, contract: Contract) -> None:
-    folder = artifacts / contract.artifact
+def _entries(store: Store) -> tuple[Entry, ...]:
+    """The videos of the dataset. Raises QueryError where there are shards and nobody knows whose."""
+    try:
+        return read(store.root).entries
+    except NoManifest as error:
+        if any(store.shards(stage) for stage in STAGES):
+            raise QueryError(str(error)) from None
+        return ()
+
+
+def _speaks_of(text: str, contract: Contract) -> bool:
+    """Whether a query may read a stage's view, by itself or through another view."""
+    name = RESERVED.get(contract.artifact, contract.artifact)
+    behind = [view for view, sql in EXTRA_VIEWS.items() if name in sql]
+    return any(word in text.lower() for word in (name, *behind))
+
+
+def _shard_view(con: duckdb.DuckDBPyConnection, store: Store, contract: Contract, entries: Iterable[Entry],
+                note: Callable[[str], None]) -> None:
     name = RESERVED.get(contract.artifact, contract.artifact)
     columns = ", ".join(f'"{field.name}"::{_sql_type(field.type)} as "{field.name}"' for field in contract.schema)
-    if next(folder.rglob("*.parquet"), None) is not None:
-        # Folders of videos may be called "split=test": they are no columns.
-        source = f"read_parquet('{_glob(folder)}/**/*.parquet', hive_partitioning=false)"
+    if contract is QUARANTINE:
+        paths = [store.quarantine_path(row["stage"], row["video_id"]) for row in quarantine(store, entries)]
     else:
+        paths = _todays(store, contract.artifact, entries, note)
+    con.execute(f"create view {name} as select {columns} from {_source(con, store, contract, paths)}")
+
+
+def _todays(store: Store, stage: str, entries: Iterable[Entry], note: Callable[[str], None]) -> list[Path]:
+    """Today's shards of a stage. Raises QueryError for a torn one; those made otherwise are counted in a note."""
+    paths, stale = [], []
+    for entry in entries:
+        path = store.path(stage, entry.video_id)
+        if current(store, entry, stage):
+            paths.append(path)
+        elif path.exists():
+            if store.footer(stage, entry.video_id) is None:
+                raise QueryError(f"{path} cannot be read: {UNREADABLE}")
+            stale.append(entry.video_id)
+    if stale:
+        note(f"{stage}: {len(stale)} videos left out, their shards were made of another content, label or setting "
+             f"({', '.join(stale[:3])}{', ...' if len(stale) > 3 else ''}): `dbvad pipeline run {stage}` renews them")
+    return paths
+
+
+def _source(con: duckdb.DuckDBPyConnection, store: Store, contract: Contract, paths: Sequence[Path]) -> str:
+    """What to select from, so that exactly these shards are read."""
+    if not paths:
         nothing = ", ".join(f'null as "{field.name}"' for field in contract.schema)
-        source = f"(select {nothing} where false)"
-    con.execute(f'create view {name} as select {columns} from {source}')
+        return f"(select {nothing} where false)"
+    # Folders of videos may be called "split=test": they are no columns.
+    if not any(PATTERN.search(str(path)) for path in paths):
+        listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+        return f"read_parquet([{listed}], hive_partitioning=false)"
+    # DuckDB takes each path for a pattern, and to look up 5,000 patterns takes it 8 s: then it is to sift all shards.
+    con.execute(f"create table {contract.artifact}_shards as select unnest(?) as path", [list(map(str, paths))])
+    shards = f"{_glob(store.root / contract.artifact)}/**/*.parquet"
+    return (f"(from read_parquet('{shards}', hive_partitioning=false, filename=true) "
+            f"where filename in (select path from {contract.artifact}_shards))")
+
+
+def _videos_view(con: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:
+    con.execute("create table all_videos (video_id varchar, split varchar, labels varchar[], source_hash varchar, "
+                "size bigint, problem varchar)")
+    if entries:
+        con.register("entries", pa.table({
+            "video_id": [entry.video_id for entry in entries], "split": [entry.split for entry in entries],
+            "labels": pa.array([list(entry.labels) for entry in entries], pa.list_(pa.string())),
+            "source_hash": [entry.source_hash for entry in entries], "size": [entry.size for entry in entries],
+            "problem": [entry.problem for entry in entries]}))
+        con.execute("insert into all_videos from entries")
+        con.unregister("entries")
+    con.execute("create view videos as from all_videos")
 
 
 def _runs_view(con: duckdb.DuckDBPyConnection, artifacts: Path) -> None:
@@ -143,7 +218,7 @@ def _runs_view(con: duckdb.DuckDBPyConnection, artifacts: Path) -> None:
 
 def _glob(folder: Path) -> str:
     """A folder's path in a DuckDB glob inside an SQL string."""
-    return re.sub(r"([*?\[])", r"[\1]", str(folder)).replace("'", "''")
+    return PATTERN.sub(r"[\1]", str(folder)).replace("'", "''")
 
 
 def _sql_type(type_: pa.DataType) -> str:

@@ -84,9 +84,15 @@ def trainings(ladder: Ladder, seeds: list[int], artifacts: Path, out: Path, *, t
 
 
 @lru_cache(maxsize=4)
-def training_data(artifacts: Path, bins: int, descriptions: bool, out: Path) -> TrainingData:
+def training_data(artifacts: Path, bins: int, descriptions: bool, allow_leaks: bool, out: Path) -> TrainingData:
     """Opened once in a process."""
-    return read_training(Store(artifacts), bins=bins, cache=writable_cache(artifacts, out), descriptions=descriptions)
+    return read_training(Store(artifacts), bins=bins, cache=writable_cache(artifacts, out), descriptions=descriptions,
+                         allow_leaks=allow_leaks)
+
+
+def _data(training: Training, out: Path) -> TrainingData:
+    config = training.config
+    return training_data(training.artifacts, config.bins, uses_text(config), config.allow_leaks, out)
 
 
 @lru_cache(maxsize=4)
@@ -97,7 +103,7 @@ def test_index(artifacts: Path) -> Index:
 
 def state(training: Training, out: Path, truth: Truth) -> tuple[Todo, str]:
     """What is left to do, and why. Raises DataError, FeatureError."""
-    data = training_data(training.artifacts, training.config.bins, uses_text(training.config), out)
+    data = _data(training, out)
     left, reason = _trained(training, data.fingerprint)
     if left != "done":
         return left, reason
@@ -116,7 +122,7 @@ def work(training: Training, out: Path, truth: Truth, device: str, quiet: bool =
     failed = {}
     try:
         todo, _ = state(training, out, truth)
-        data = training_data(training.artifacts, training.config.bins, uses_text(training.config), out)
+        data = _data(training, out)
         if todo in ("resume", "train"):
             train(training.config, training.artifacts, training.folder, resume=todo == "resume",
                   overwrite=todo == "train", data=data, quiet=quiet)

@@ -42,6 +42,7 @@ def ablate(
     from dbvad.ablation.grid import choose, plan, record, run_grid
     from dbvad.ablation.ladder import read_ladder, read_seeds
     from dbvad.ablation.table import text
+    from dbvad.cli.dataset import check_unchanged
     from dbvad.cli.train import keys, with_local_clip
     from dbvad.evaluation.evaluate import save_result
     from dbvad.training.loop import Interrupted
@@ -50,6 +51,7 @@ def ablate(
 
     if annotations is not None and not annotations.is_file():
         raise ConfigError(f"no annotations at {annotations}")
+    check_unchanged(artifacts)
     chosen = read_ladder(ladder)
     chosen = chosen.only(only) if only else chosen
     common = with_local_clip(keys(config, list(settings or []), None, preset), stages)

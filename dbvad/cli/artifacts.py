@@ -89,26 +89,38 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only listed.")] = False,
 ) -> None:
     """Shards of videos that are no longer in the dataset."""
-    from rich.console import Console
-
     from dbvad.cli.errors import need_artifacts
-    from dbvad.cli.pipeline import open_dataset
-    from pipeline.contracts import STAGES
     from pipeline.engine.lock import exclusive
     from pipeline.engine.store import Store
+    from pipeline.manifest import left_over
 
     need_artifacts(artifacts)
     store = Store(artifacts)
-    _, sources = open_dataset(config, artifacts, None, Console(stderr=True))
-    kept = {store.path(stage, source.video_id) for stage in STAGES for source in sources}
-    kept |= {store.quarantine_path(stage, source.video_id) for stage in STAGES for source in sources}
-    gone = [path for stage in [*STAGES, "quarantine"] for path in store.shards(stage) if path not in kept]
+    gone = [path for paths in left_over(store, _todays(config, artifacts)).values() for path in paths]
     size = sum(path.stat().st_size for path in gone) / MB
     for path in gone:
         print(path.relative_to(artifacts))
-    if delete:
+    print(f"{len(gone)} shards, {size:.1f} MB of no video in the dataset"
+          + (" (--delete removes them)" if gone and not delete else ""))
+    if gone and delete:
         with exclusive(artifacts):
             for path in gone:
                 path.unlink(missing_ok=True)
-    print(f"{len(gone)} shards, {size:.1f} MB " + ("deleted" if delete else "of no video in the dataset"
-                                                   + (" (--delete removes them)" if gone else "")))
+        print(f"{size:.1f} MB freed")
+
+
+def _todays(config: Path, artifacts: Path) -> list[str]:
+    """Ids of the videos of the stages file's dataset, or, of imported features, of the last import."""
+    from rich.console import Console
+
+    from dbvad.cli.dataset import open_dataset
+    from pipeline.manifest import NoManifest, read
+
+    try:
+        manifest = read(artifacts)
+        if manifest.made_by == "import":
+            return [entry.video_id for entry in manifest.entries]
+    except NoManifest:
+        pass
+    _, listing = open_dataset(config, artifacts, Console(stderr=True))
+    return [source.video_id for source in listing.sources]

@@ -36,6 +36,7 @@ def evaluate(
     video,start,end[,label] in frames (start_s,end_s: in seconds). Without them only whole videos are judged. Several
     runs, one a seed, give mean and standard deviation as well.
     """
+    from dbvad.cli.dataset import check_unchanged
     from dbvad.evaluation.evaluate import evaluate as judge
     from dbvad.evaluation.evaluate import save_result
     from dbvad.evaluation.summary import row as table_row
@@ -43,6 +44,7 @@ def evaluate(
     from dbvad.progress import track
     from dbvad.scoring.protocol import Protocol
 
+    check_unchanged(artifacts)
     folders = runs or [Path("runs/default")]
     protocol = Protocol(scale=scale, crop=crop, smooth=smooth, names=names, ends=ends, threshold=threshold)
     results = []
@@ -100,6 +102,7 @@ def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> Non
 
 
 def _show_notes(result: dict[str, Any]) -> None:
+    from dbvad.cli.dataset import print_left_out
     from dbvad.evaluation.summary import percent
 
     if result["annotations"] is None:
@@ -110,8 +113,7 @@ def _show_notes(result: dict[str, Any]) -> None:
                   f"at epoch {best['epoch']}")
     if isinstance(result["localization"], str):
         print(f"mAP@IoU {result['localization']}")
-    if result["dropped"]:
-        print(f"{len(result['dropped'])} test videos without features were left out: see `dbvad pipeline failures`")
+    print_left_out(result["dropped"], "test video")
 
 
 def _interval(bounds: list[float | None] | None) -> str:

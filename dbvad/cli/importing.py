@@ -47,6 +47,7 @@ def features(
     fps: Annotated[float | None, typer.Option(min=0, help="Frames a second of the videos.")] = None,
     model: Annotated[str | None, typer.Option(help="What made the features, for the record.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads.")] = None,
+    add: Annotated[bool, typer.Option("--add", help="Keep the videos of earlier imports in the dataset, too.")] = False,
     artifacts: ArtifactsOption = Path("artifacts"),
     as_json: JsonOption = False,
 ) -> int:
@@ -75,7 +76,8 @@ def features(
     with _alone(artifacts, ["ingest", "score"]), progress("import features, MB", -(-total // MB)) as tell:
         cache = HashCache(artifacts / HASHES)
         try:
-            report = import_features(matched, store, rules, counts=counts, workers=workers or default_workers(),
+            report = import_features(matched, store, rules, counts=counts, add=add,
+                                     workers=workers or default_workers(),
                                      hash_of=lambda path: cache.hash(os.path.relpath(path, folder), path),
                                      update=lambda done, note: tell(done // MB, note) if done >= MB else None)
         finally:
@@ -178,16 +180,17 @@ def _encoder(model: str, pretrained: str | None, device: str, artifacts: Path) -
 
 
 def _show_features(report: "Report", matched: "Matched", store: "Store", seconds: float, as_json: bool) -> None:
+    from dbvad.cli.dataset import copies_told
     from dbvad.cli.output import print_table
 
-    others = _others(matched, store)
     used = next((source for source in matched.sources if not source.problem), None)
     if as_json:
         _print_json({"videos": report.videos, "imported": report.imported, "up_to_date": report.current,
                      "quarantined": len(report.problems), "bytes": report.bytes, "seconds": round(seconds, 2),
                      "published_norms": [report.norms.low, report.norms.high] if report.imported else None,
                      "problems": _problems(report.problems), "notes": [list(note) for note in report.notes],
-                     "not_in_lists": matched.unlisted, "other_videos": others})
+                     "not_in_lists": matched.unlisted, "left_out": report.left_out,
+                     "leaks": [[*group.test, *group.train] for group in report.leaks]})
         return
     if report.problems:
         print_table(["video", "kind", "reason", "remedy"], report.problems, limit=SHOWN,
@@ -195,7 +198,10 @@ def _show_features(report: "Report", matched: "Matched", store: "Store", seconds
     if report.notes:
         print_table(["video", "note"], report.notes, limit=SHOWN, title=f"{len(report.notes)} to know about")
     _print_left_out(matched.unlisted, "videos of the folder are in no list and were left out")
-    _print_left_out(others, f"more videos are in {store.root}; if they should not be, delete it and import again")
+    _print_left_out(report.left_out, "videos of earlier imports are not in this one and were left out (--add keeps "
+                                     "them, `dbvad artifacts gc` frees their room)")
+    for sentence in copies_told(report.leaks):
+        print(f"warning: {sentence}")
     splits = Counter((source.split, bool(source.labels)) for source in matched.sources)
     print("; ".join(f"{split}: {splits[split, False]} normal + {splits[split, True]} abnormal"
                     for split in ("train", "test")))
@@ -227,13 +233,6 @@ def _show_descriptions(report: "Descriptions", root: Path, seconds: float, as_js
     _print_left_out(report.without, "training videos have no description")
     print(f"{report.imported} imported, {report.current} up to date in {seconds:.1f} s")
     print(f"next: dbvad train{_option(root)}")
-
-
-def _others(matched: "Matched", store: "Store") -> list[str]:
-    """Videos that another import, or the pipeline, left in the same artifacts."""
-    ours = {store.path("ingest", source.video_id) for source in matched.sources}
-    return [path.relative_to(store.root / "ingest").as_posix().removesuffix(".parquet")
-            for path in store.shards("ingest") if path not in ours]
 
 
 def _print_left_out(names: list[str], what: str) -> None:

@@ -1,6 +1,5 @@
 """`dbvad pipeline`: run, status, failures."""
 
-import fnmatch
 import signal
 import sys
 from collections import Counter
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.engine.runner import Outcome
+    from pipeline.engine.runner import Options, Outcome
     from pipeline.engine.stage import Source, Stage
+    from pipeline.engine.store import Store
 
 STAGES = ("ingest", "decode", "score", "select", "describe", "embed")
 NOTHING = "nothing to do: every shard that can be made is up to date"
@@ -21,9 +21,14 @@ app = typer.Typer(no_args_is_help=True, help="From video files to features and t
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The stages file.")]
 ArtifactsOption = Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Make every warning an error (exit code 1).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-VideoOption = Annotated[list[str] | None, typer.Option("--video", help="Only videos whose id matches this pattern "
-                                                                       "(`fight/*`); may be repeated.")]
+VideoOption = Annotated[list[str] | None, typer.Option("--video", help="Only this video, or those whose ids match this "
+                                                                       "pattern (`fight/*`); may be repeated.")]
+
+
+class StrictError(Exception):
+    """A warning was given where --strict allows none."""
 
 
 @app.command()
@@ -41,28 +46,33 @@ def run(
     keep_going: Annotated[bool, typer.Option("--keep-going", help="When a stage cannot run at all, go on with what "
                                                                   "the others can do.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done and why, and stop.")] = False,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Bring every video up to date. What is done stays done; run again after an interruption to go on."""
     from rich.console import Console
 
+    from dbvad.cli.dataset import chosen, open_dataset, record, warnings
     from pipeline.engine.runner import Options, carry_out
     from pipeline.engine.store import Store
 
     console = Console(stderr=as_json)
-    chosen = choose(stages, first, last)
-    built, sources = open_dataset(config, artifacts, video, console)
+    wanted = choose(stages, first, last)
+    built, listing = open_dataset(config, artifacts, console)
+    if strict and warnings(listing):
+        raise StrictError("the dataset has the faults above, and --strict allows none: nothing was run")
     for stage in built:
-        if workers is not None and stage.name in chosen:
+        if workers is not None and stage.name in wanted:
             stage.workers = workers
-    options = Options(chosen, retry_failed, force, keep_going)
+    options = Options(wanted, chosen(listing.sources, video), retry_failed, force, keep_going)
     store = Store(artifacts)
     if dry_run:
-        _print_todo(built, sources, store, options, limit, as_json)
+        _print_todo(built, listing.sources, store, options, limit, as_json)
         return 0
     with _terminable():
-        outcome = carry_out(built, sources, store, options, console, limit=limit)
-    _print_outcome(outcome, artifacts, console, as_json)
+        outcome = carry_out(built, listing.sources, store, options, console, limit=limit,
+                            planned=lambda plan: record(config, artifacts, plan))
+    _print_outcome(outcome, artifacts, as_json)
     if outcome.stage_errors or outcome.wanting:
         return 1
     return 3 if outcome.count("quarantined") or outcome.quarantined_before else 0
@@ -80,12 +90,14 @@ def status(
     """Where every stage stands, and why what is not done is not."""
     from rich.console import Console
 
+    from dbvad.cli.dataset import chosen, open_dataset
     from dbvad.cli.output import print_json, print_table
     from pipeline.engine.plan import State, make_plan
     from pipeline.engine.store import Store
 
-    built, sources = open_dataset(config, artifacts, [why] if why else video, Console(stderr=True))
-    plan = make_plan(built, sources, Store(artifacts))
+    built, listing = open_dataset(config, artifacts, Console(stderr=True))
+    ids = chosen(listing.sources, [why] if why else video)
+    plan = make_plan(built, [s for s in listing.sources if ids is None or s.video_id in ids], Store(artifacts))
     if why:
         columns: list[str] = ["video", "stage", "state", "reason"]
         rows: list[tuple[object, ...]] = [(u.video_id, u.stage, str(u.state), u.reason) for u in plan.values()]
@@ -109,22 +121,18 @@ def failures(
     as_json: JsonOption = False,
 ) -> None:
     """Quarantined videos: what is wrong with each, and what to do about it."""
-    import pyarrow.parquet as pq
-    from rich.console import Console
-
+    from dbvad.cli.dataset import ChangedDataset, check_unchanged
     from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_json, print_table
-    from pipeline.engine.plan import State, make_plan
     from pipeline.engine.store import Store
+    from pipeline.manifest import quarantine, read
 
     need_artifacts(artifacts)
-    store = Store(artifacts)
-    if config.exists():
-        plan = make_plan(*open_dataset(config, artifacts, None, Console(stderr=True)), store)
-        found = [store.quarantined(unit.stage, unit.video_id) or {} for unit in plan.values()
-                 if unit.state is State.QUARANTINED]
-    else:  # imported features have no stages file, and nothing in quarantine is out of date
-        found = [row for path in store.shards("quarantine") for row in pq.read_table(path).to_pylist()]
+    try:
+        check_unchanged(artifacts, config)
+    except ChangedDataset as changed:
+        print(f"as of the last run: {changed}", file=sys.stderr)
+    found = quarantine(Store(artifacts), read(artifacts).entries)
     columns = ["stage", "video_id", "kind", "reason", "remedy", *(["attempts", "traceback"] if as_json else [])]
     rows = [[row[column] for column in columns] for row in found]
     if as_json:
@@ -155,43 +163,12 @@ def choose(stages: list[str] | None, first: str | None, last: str | None) -> lis
     return [name for name in STAGES[start:end + 1] if not stages or name in stages]
 
 
-def open_dataset(config: Path, artifacts: Path, patterns: list[str] | None, console: "object",
-          ) -> tuple[list["Stage"], list["Source"]]:
-    """The stages and the videos of a stages file; hashes what is new, with progress."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from pipeline import stages
-    from pipeline.engine.hashing import HashCache
-    from pipeline.stages.dataset import discover, summary
-
-    assert isinstance(console, Console)
-    parsed = stages.read(config)
-    built = stages.build(parsed, artifacts)
-    bar = Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
-                   transient=True, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task("", total=None)
-        sources = discover(parsed.dataset, HashCache(artifacts / ".video-hashes.json"),
-                           lambda done, total: bar.update(task, completed=done, total=total))
-    console.print(summary(sources), highlight=False)
-    if patterns:
-        kept = [s for s in sources if any(fnmatch.fnmatchcase(s.video_id, pattern) for pattern in patterns)]
-        if not kept:
-            raise typer.BadParameter(f"no video matches {' '.join(patterns)}; ids look like {sources[0].video_id!r}")
-        sources = kept
-    return built, sources
-
-
-def _print_todo(built: list["Stage"], sources: list["Source"], store: "object", options: "object",
+def _print_todo(built: list["Stage"], sources: list["Source"], store: "Store", options: "Options",
                 limit: int | None, as_json: bool) -> None:
     from dbvad.cli.output import print_json, print_table
     from pipeline.engine.plan import make_plan
-    from pipeline.engine.runner import Options, limited, todo
-    from pipeline.engine.store import Store
+    from pipeline.engine.runner import limited, todo
 
-    assert isinstance(store, Store)
-    assert isinstance(options, Options)
     units, blocked = todo(make_plan(built, sources, store), options)
     units = limited(units, limit)
     if as_json:
@@ -210,7 +187,7 @@ def _print_todo(built: list["Stage"], sources: list["Source"], store: "object", 
         print(NOTHING)
 
 
-def _print_outcome(outcome: "Outcome", artifacts: Path, console: "object", as_json: bool) -> None:
+def _print_outcome(outcome: "Outcome", artifacts: Path, as_json: bool) -> None:
     from dbvad.cli.output import print_json, print_table
 
     stages = [stage for stage in STAGES if any(name == stage for name, _ in outcome.counts)]

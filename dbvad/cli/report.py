@@ -33,11 +33,13 @@ def report(
     import json
     import time
 
+    from dbvad.cli.dataset import check_unchanged
     from dbvad.progress import track
     from dbvad.report.inputs import read_inputs
     from dbvad.report.page import write_report
     from pipeline.engine.store import Store
 
+    check_unchanged(artifacts)
     began = time.monotonic()
     page = out if out.suffix.lower() in (".html", ".htm") else out / "index.html"
     inputs = read_inputs(Store(artifacts), run, annotations, format, ladder or ())

@@ -30,6 +30,7 @@ def sql(
 
     `clip_text('a fight')` embeds a text in the space of the `score` and `embed` vectors.
     """
+    from dbvad.cli.dataset import tell_left_over
     from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_table
     from pipeline.sql import connect
@@ -38,15 +39,20 @@ def sql(
     if as_json and as_csv:
         raise typer.BadParameter("--json or --csv, not both")
     need_artifacts(artifacts)
-    with closing(connect(artifacts, _text_encoder(config))) as con:
+    if query is None and not views and not sys.stdin.isatty():
+        query = sys.stdin.read()
+    tell_left_over(artifacts)
+    with closing(connect(artifacts, _text_encoder(config), None if views else query, _note)) as con:
         if views:
             print_table(["view", "columns", "rows"], list_views(con), cell=1000)
         elif query is not None:
             _answer(con, query, as_json, as_csv)
-        elif sys.stdin.isatty():
-            _prompt(con, artifacts)
         else:
-            _answer(con, sys.stdin.read(), as_json, as_csv)
+            _prompt(con, artifacts)
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _answer(con: "duckdb.DuckDBPyConnection", text: str, as_json: bool = False, as_csv: bool = False) -> None:

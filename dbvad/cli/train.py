@@ -34,9 +34,11 @@ def train(
     given = list(settings or []) + [f"{key}={value}" for key, value in (("seed", seed), ("epochs", epochs))
                                     if value is not None]
     chosen = _parse(with_local_clip(keys(config, given, out if resume else None, preset), stages))
+    from dbvad.cli.dataset import check_unchanged
     from dbvad.training.loop import Interrupted
     from dbvad.training.loop import train as run
 
+    check_unchanged(artifacts)
     try:
         result = run(chosen, artifacts, out, resume=resume, overwrite=overwrite)
     except Interrupted as stopped:
@@ -128,12 +130,13 @@ def _number(text: str) -> float | str:
 
 
 def _show(result: "Result", artifacts: Path) -> None:
+    from dbvad.cli.dataset import print_left_out
+
     held = f", {result.held_out} held out" if result.held_out else ""
     print(f"trained on {result.videos} videos ({result.abnormal} abnormal, {result.described} described{held}), "
           f"{len(result.classes) - 1} classes, {result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s "
           f"({result.device}, {result.precision})")
-    if result.dropped:
-        print(f"{len(result.dropped)} videos without features were left out: see `dbvad pipeline failures`")
+    print_left_out(result.dropped, "training video")
     if result.held_out:
         print(f"AUC of held-out videos after epoch {result.best_epoch}: {100 * result.holdout_auc:.2f}")
     print(f"loss of the last epoch {result.loss:.4f}; model in {result.run}/model.safetensors")

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,14 @@ from torch import Tensor
 
 from dbvad.data.features import Features, open_features
 from pipeline.contracts import embeddings
-from pipeline.engine.store import FOOTER_KEY, Store
+from pipeline.engine.store import FOOTER_KEY, Footer, Store
+from pipeline.manifest import Copies, Entry, Manifest, NoManifest, copies, holds, set_aside
+from pipeline.manifest import read as read_manifest
 
 NORMAL = "normal"  # class 0, the name that a video without labels goes by
 RUN_PIPELINE = "run `dbvad pipeline run`"
+UP_TO_SCORE = ("ingest", "decode", "score")
+IMPORT_AGAIN = "run the same `dbvad import features` again, it goes on where it was"
 RUN_SCORE, RUN_EMBED = "run `dbvad pipeline run score`", "run `dbvad pipeline run embed`"
 
 
@@ -45,12 +50,13 @@ class Video:
 class Index:
     """The scored videos of one split, and how their features were made, which is the same for all of them.
 
-    `identity`: of the model in the fingerprint, `model`: its name in the footer. `dropped`: video_ids in quarantine or
-    without a single snippet.
+    `identity`: of the model in the fingerprint, `model`: its name in the footer. `dropped`: why videos of the split are
+    left out, by id: in quarantine, or without a single snippet. `leaks`: videos of both splits with one content.
     """
 
     videos: tuple[Video, ...]
-    dropped: tuple[str, ...]
+    dropped: Mapping[str, str]
+    leaks: tuple[Copies, ...]
     crops: int
     dim: int
     feature_source: str
@@ -115,51 +121,60 @@ class TrainingData:
 
 
 def read_index(store: Store, split: str) -> Index:
-    """The videos of a split. Raises DataError for missing or mixed artifacts."""
-    rows = [row for path in store.shards("ingest") for row in _rows(path, ["video_id", "split", "labels", "fps"])]
-    if not rows:
-        raise DataError(f"no artifacts in {store.root}: {RUN_PIPELINE} first, or name another folder by --artifacts")
-    rows = sorted((row for row in rows if row["split"] == split), key=lambda row: row["video_id"])
-    if not rows:
+    """The videos of a split of today's dataset. Raises DataError for missing or mixed artifacts."""
+    manifest = _manifest(store)
+    entries = manifest.of(split)
+    if not entries:
         raise DataError(f"no {split} video in {store.root}: give videos the split {split!r} in the labels that "
                         f"stages.yaml names, then {RUN_PIPELINE}")
-    videos, dropped, missing, makings = [], [], [], {}
-    for row in rows:
-        video_id, labels = row["video_id"], tuple(sorted(row["labels"]))
-        found = _footer(store, "score", video_id)
-        if found is None and _quarantined(store, video_id):
-            dropped.append(video_id)
-        elif found is None:
-            missing.append(video_id)
+    videos: list[Video] = []
+    dropped, missing, makings = dict[str, str](), [], {}
+    for entry in entries:
+        found, probed = _current(store, "score", entry), _current(store, "ingest", entry)
+        if found is None or probed is None:
+            if reason := set_aside(store, entry, UP_TO_SCORE):
+                dropped[entry.video_id] = reason
+            else:
+                missing.append(entry.video_id)
         elif found.rows == 0:
-            dropped.append(video_id)
+            dropped[entry.video_id] = "it has no snippet"
         else:
             meta = found.meta
-            makings[video_id] = (meta["crops"], meta["dim"], meta["feature_source"], meta["model"])
-            videos.append(Video(video_id, labels, row["fps"], meta["n_frames"], found.fingerprint))
+            makings[entry.video_id] = (meta["crops"], meta["dim"], meta["feature_source"], meta["model"])
+            fps = _fps(store, entry.video_id)
+            videos.append(Video(entry.video_id, tuple(sorted(entry.labels)), fps, meta["n_frames"], found.fingerprint))
             identity = found.basis.get("params", {}).get("model", {})
     if missing:
-        raise DataError(f"{len(missing)} of {len(rows)} {split} videos have no features ({few(missing)}): "
-                        f"{RUN_SCORE}")
+        raise DataError(f"{len(missing)} of {len(entries)} {split} videos have no features of today's making "
+                        f"({few(missing)}): {RUN_SCORE if manifest.made_by == 'pipeline' else IMPORT_AGAIN}")
     if not videos:
-        raise DataError(f"none of the {len(rows)} {split} videos has features, all are in quarantine: "
+        raise DataError(f"none of the {len(entries)} {split} videos has features, all are in quarantine: "
                         f"see `dbvad pipeline failures`")
     if len(set(makings.values())) > 1:
         raise DataError(_mixed(makings))
     crops, dim, source, model = next(iter(makings.values()))
-    return Index(tuple(videos), tuple(dropped), crops, dim, source, model, identity)
+    leaks = tuple(group for group in copies((e.video_id, e.split, e.source_hash) for e in manifest.entries
+                                            if not e.problem) if group.leak)
+    return Index(tuple(videos), dropped, leaks, crops, dim, source, model, identity)
 
 
-def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool,
+def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool, allow_leaks: bool = False,
                   track: Callable[[Iterable[str], int], Iterable[str]] = lambda ids, total: ids) -> TrainingData:
     """The training videos with their features; `descriptions`: whether they are needed. Raises DataError, FeatureError.
+
+    Videos that are tested on as well, under whatever name, are refused unless `allow_leaks`.
 
     Nothing of a test video is read beyond its row in ingest.
     """
     index = read_index(store, "train")
     _check_kinds(index, store)
-    read = _read_descriptions if descriptions else _no_descriptions
-    texts, described, marks = read(store, index.videos)
+    if index.leaks and not allow_leaks:
+        raise DataError(f"{len(index.leaks)} test videos have the content of a training video "
+                        f"({few([f'{group.test[0]} = {group.train[0]}' for group in index.leaks])}): figures on them "
+                        f"would be worth nothing. Take them out of one split, then {RUN_PIPELINE}; or train all the "
+                        f"same: --set allow_leaks=true")
+    get = _read_descriptions if descriptions else _no_descriptions
+    texts, described, marks = get(store, index.videos)
     classes = (NORMAL, *sorted({label for video in index.videos for label in video.labels}))
     labels = np.array([[not v.labels, *(name in v.labels for name in classes[1:])] for v in index.videos], np.float32)
     features = open_features(store, [(v.video_id, v.fingerprint) for v in index.videos], crops=index.crops,
@@ -212,6 +227,15 @@ def few(names: Sequence[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
+def _manifest(store: Store) -> Manifest:
+    if not store.root.is_dir():
+        raise DataError(f"no artifacts in {store.root}: {RUN_PIPELINE} first, or name another folder by --artifacts")
+    try:
+        return read_manifest(store.root)
+    except NoManifest as error:
+        raise DataError(str(error)) from None
+
+
 class _Found(NamedTuple):
     fingerprint: str
     basis: dict[str, Any]
@@ -219,25 +243,20 @@ class _Found(NamedTuple):
     rows: int
 
 
-def _footer(store: Store, stage: str, video_id: str) -> _Found | None:
-    """Footer and number of rows in one read; None as for Store.footer."""
+def _current(store: Store, stage: str, entry: Entry) -> _Found | None:
+    """Footer and number of rows of today's shard, in one read; None where there is none, or another one."""
     try:
-        metadata = pq.read_metadata(store.path(stage, video_id))
-        footer = json.loads(metadata.metadata[FOOTER_KEY])
-        return _Found(footer["fingerprint"], footer["basis"], footer["meta"], metadata.num_rows)
+        metadata = pq.read_metadata(store.path(stage, entry.video_id))
+        footer = Footer(**json.loads(metadata.metadata[FOOTER_KEY]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if not holds(entry, stage, footer):
+        return None
+    return _Found(footer.fingerprint, footer.basis, footer.meta, metadata.num_rows)
 
 
-def _rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    try:
-        return pq.ParquetFile(path).read(columns=columns).to_pylist()
-    except (OSError, ValueError):  # torn or foreign: not there
-        return []
-
-
-def _quarantined(store: Store, video_id: str) -> bool:
-    return any(store.quarantined(stage, video_id) for stage in ("decode", "score"))
+def _fps(store: Store, video_id: str) -> float:
+    return float(store.read("ingest", video_id, ["fps"])["fps"][0].as_py())
 
 
 def _mixed(makings: dict[str, tuple[Any, ...]]) -> str:
@@ -265,8 +284,9 @@ def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarra
     """Embeddings (V, D'), which videos have one (V,), and the fingerprints of their shards ("" for none)."""
     found: dict[int, np.ndarray] = {}
     marks = []
+    entries = {entry.video_id: entry for entry in _manifest(store).of("train")}
     for place, video in enumerate(videos):
-        footer = _footer(store, "embed", video.video_id)
+        footer = _current(store, "embed", entries[video.video_id])
         has = footer is not None and footer.rows > 0
         marks.append(footer.fingerprint if footer is not None and has else "")
         if has:
@@ -281,7 +301,7 @@ def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarra
     bad = [videos[place].video_id for place, vector in found.items() if not np.isfinite(vector).all()]
     if bad:
         raise DataError(f"descriptions of {len(bad)} videos hold NaN or infinity ({few(bad)}): "
-                        f"dbvad pipeline run embed --force --video {bad[0]!r}")
+                        f"dbvad pipeline run embed --force --video {quote(bad[0])}")
     texts = np.zeros((len(videos), next(iter(widths))), dtype=np.float32)
     texts[list(found)] = list(found.values())
     return texts, np.isin(np.arange(len(videos)), list(found)), marks

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def read_features(store: Store, video_id: str, crops: int) -> tuple[np.ndarray, 
     column = table["embedding"].combine_chunks()
     flat = column.flatten().to_numpy(zero_copy_only=False)
     frames, crop = table["frame_idx"].to_numpy(), table["crop"].to_numpy()
-    remedy = f"make them again: dbvad pipeline run score --video {video_id!r} --force"
+    remedy = f"make them again: dbvad pipeline run score --video {quote(video_id)} --force"
     if len(frames) % crops or not np.array_equal(crop, np.tile(np.arange(crops), len(frames) // crops)):
         raise FeatureError(f"{video_id}: its score shard does not hold {crops} crops a snippet: {remedy}")
     features = flat.reshape(-1, crops, column.type.list_size)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
             edges = snippet_edges(starts, video.frames)
         except ValueError as error:
             raise EvaluateError(f"{video.video_id}: {error}: its features are not of this video, make them again: "
-                                f"dbvad pipeline run score --video {video.video_id!r} --force") from None
+                                f"dbvad pipeline run score --video {quote(video.video_id)} --force") from None
         columns = score_classes(model.detector, model.head, features, scale=protocol.scale, crop=protocol.crop)
         if protocol.smooth:
             columns[:, 0] = smooth(columns[:, 0], protocol.smooth)

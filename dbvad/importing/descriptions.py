@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dbvad.importing import BadInput, ImportFault
 from dbvad.importing.lists import read_table
@@ -19,8 +18,10 @@ from dbvad.progress import Update
 from pipeline.contracts import DESCRIBE, EMBED, embedding_array
 from pipeline.engine.store import Store
 from pipeline.instruments.clip import ClipError
+from pipeline.manifest import Entry, NoManifest, current, read
 
 T = TypeVar("T")
+Facts = dict[str, str]
 SAY_AGAIN = "correct it in the file and import it again"
 
 
@@ -97,7 +98,8 @@ def import_descriptions(store: Store, texts: Mapping[str, str], vectors: Mapping
 
     `source`: the file's name, for the footers. Raises ImportFault.
     """
-    splits = _splits(store)
+    entries, of = _entries(store)
+    splits = {entry.video_id: entry.split for entry in entries}
     report = Report()
     texts_by_id = _by_video(texts, splits, report)
     vectors_by_id = _by_video(vectors, splits, report)
@@ -115,12 +117,12 @@ def import_descriptions(store: Store, texts: Mapping[str, str], vectors: Mapping
         try:
             new, upstream = False, dict[str, str]()
             if (text := texts_by_id.get(video_id)) is not None:
-                new, upstream = _publish_text(store, video_id, text, source)
+                new, upstream = _publish_text(store, video_id, text, of(video_id), source)
             stage = "embed"
             if (vector := vectors_by_id.get(video_id)) is not None:
-                new |= _publish_vector(store, video_id, vector, upstream, source)
+                new |= _publish_vector(store, video_id, vector, of(video_id), upstream, source)
             elif encoder is not None and text is not None:
-                new |= _publish_encoded(store, video_id, text, upstream, encoder)
+                new |= _publish_encoded(store, video_id, text, of(video_id), upstream, encoder)
         except BadInput as problem:
             put_aside(store, stage, video_id, problem, make_basis(EMBED, params={}, facts={}, upstream={}))
             report.problems.append((video_id, problem.kind, problem.reason, problem.remedy))
@@ -129,21 +131,25 @@ def import_descriptions(store: Store, texts: Mapping[str, str], vectors: Mapping
             report.current += not new
         update(count, "")
     trained = {video_id for video_id, split in splits.items() if split == "train"} - set(work)
-    report.kept = sorted(video_id for video_id in trained if store.path("embed", video_id).exists())
+    known = {entry.video_id: entry for entry in entries}
+    report.kept = sorted(video_id for video_id in trained if current(store, known[video_id], "embed"))
     report.without = sorted(trained - set(report.kept))
     report.refused, report.unknown = sorted(set(report.refused)), sorted(set(report.unknown))
     return report
 
 
-def _splits(store: Store) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for path in store.shards("ingest"):
-        row = pq.read_table(path, columns=["video_id", "split"]).to_pylist()[0]
-        found[row["video_id"]] = row["split"]
-    if not found:
+def _entries(store: Store) -> tuple[Sequence[Entry], Callable[[str], Facts]]:
+    """The videos of the dataset, and of each the content that a description holds for.
+
+    Features of other making are features of the same video, but another file by the same name is another video.
+    """
+    try:
+        manifest = read(store.root)
+    except NoManifest as error:
         raise ImportFault(f"no videos in {store.root}: import their features first (dbvad import features), or name "
-                          f"another folder by --artifacts")
-    return found
+                          f"another folder by --artifacts ({error})") from None
+    contents = {entry.video_id: entry.source_hash for entry in manifest.entries}
+    return manifest.entries, lambda video_id: {"source": contents[video_id]} if manifest.made_by == "pipeline" else {}
 
 
 def _by_video(named: Mapping[str, T], splits: Mapping[str, str], report: Report) -> dict[str, T]:
@@ -165,30 +171,32 @@ def _by_video(named: Mapping[str, T], splits: Mapping[str, str], report: Report)
     return found
 
 
-def _publish_text(store: Store, video_id: str, text: str, source: str) -> tuple[bool, dict[str, str]]:
+def _publish_text(store: Store, video_id: str, text: str, of: Facts, source: str) -> tuple[bool, dict[str, str]]:
     """Whether the shard had to be made, and its fingerprint as upstream of embed."""
     if not text.strip():
         raise BadInput("empty", "its description is empty", SAY_AGAIN)
     row = {"video_id": video_id, "text": text.strip(), "model": "import", "revision": "", "prompt_id": "import",
            "finish_reason": "stop", "prompt_tokens": 0, "output_tokens": 0, "latency_ms": 0.0, "flags": []}
-    basis = make_basis(DESCRIBE, params={}, facts={"text": text.strip()}, upstream={})
+    basis = make_basis(DESCRIBE, params={}, facts={"text": text.strip(), **of}, upstream={})
     new = publish(store, DESCRIBE, video_id, pa.Table.from_pylist([row], schema=DESCRIBE.schema), basis,
                   {"file": source})
     store.release("describe", video_id)
     return new, {"describe": fingerprint(basis)}
 
 
-def _publish_vector(store: Store, video_id: str, vector: np.ndarray, upstream: dict[str, str], source: str) -> bool:
+def _publish_vector(store: Store, video_id: str, vector: np.ndarray, of: Facts, upstream: dict[str, str],
+                    source: str) -> bool:
     norm = float(np.linalg.norm(vector))
     if not np.isfinite(norm) or norm == 0:
         raise BadInput("not_finite" if norm else "zeros", f"its embedding has length {norm}", SAY_AGAIN)
     content = hashlib.sha256(np.ascontiguousarray(vector, np.float32).tobytes()).hexdigest()[:32]
-    basis = make_basis(EMBED, params={"model": {"name": "import"}}, facts={"vector": content}, upstream=upstream)
+    basis = make_basis(EMBED, params={"model": {"name": "import"}}, facts={"vector": content, **of}, upstream=upstream)
     return _publish_embedding(store, video_id, vector, 1, basis, {"file": source, "published_norm": round(norm, 4)})
 
 
-def _publish_encoded(store: Store, video_id: str, text: str, upstream: dict[str, str], encoder: Encoder) -> bool:
-    basis = make_basis(EMBED, params=encoder.identity, facts={}, upstream=upstream)
+def _publish_encoded(store: Store, video_id: str, text: str, of: Facts, upstream: dict[str, str],
+                     encoder: Encoder) -> bool:
+    basis = make_basis(EMBED, params=encoder.identity, facts=of, upstream=upstream)
     if store.is_current("embed", video_id, fingerprint(basis)):
         return False
     try:

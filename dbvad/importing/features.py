@@ -2,10 +2,9 @@
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,11 +14,12 @@ import pyarrow as pa
 from dbvad.importing import BadInput, ImportFault
 from dbvad.importing.arrays import AGAIN, Norms, snippets
 from dbvad.importing.names import AmbiguousName, Names
-from dbvad.importing.shards import make_basis, publish, put_aside
+from dbvad.importing.shards import fingerprint, list_videos, make_basis, publish, put_aside
 from dbvad.importing.sources import Matched, Source
 from dbvad.progress import Update
 from pipeline.contracts import INGEST, SCORE, ContractError, embedding_array
 from pipeline.engine.store import Store
+from pipeline.manifest import Copies, Entry, copies
 
 Hash = Callable[[Path], str]  # of a file's content
 
@@ -51,7 +51,10 @@ class Length:
 
 @dataclass
 class Report:
-    """What an import came to. `problems`: (video, kind, reason, remedy); `notes`: (video, what is odd about it)."""
+    """What an import came to. `problems`: (video, kind, reason, remedy); `notes`: (video, what is odd about it).
+
+    `left_out`: videos of earlier imports that are not in this one. `leaks`: videos of both splits with one content.
+    """
 
     videos: int = 0
     imported: int = 0
@@ -60,21 +63,26 @@ class Report:
     problems: list[tuple[str, str, str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     norms: Norms = field(default_factory=Norms)
+    left_out: list[str] = field(default_factory=list)
+    leaks: list[Copies] = field(default_factory=list)
 
     def aside(self, video_id: str, problem: BadInput) -> None:
         self.problems.append((video_id, problem.kind, problem.reason, problem.remedy))
 
 
 def import_features(matched: Matched, store: Store, rules: Rules, *, counts: Mapping[str, int] | None, hash_of: Hash,
-                    workers: int, update: Update) -> Report:
+                    workers: int, update: Update, add: bool = False) -> Report:
     """Publish the shards of `matched.sources`, which have been inspected.
 
-    All ingest shards come first, so that an import cut short is found out by training. `counts`: frames by the name
-    that a list uses. `update` is told the bytes done. Raises ImportFault, OSError when the disk is full.
+    The list of videos is written before the shards and completed after them, so that an import cut short is found out
+    by training. `counts`: frames by the name that a list uses. `update` is told the bytes done. `add`: the videos of
+    earlier imports stay in the dataset. Raises ImportFault, OSError when the disk is full.
     """
     report = Report(videos=len(matched.sources) + len(matched.missing))
+    entries: dict[str, Entry] = {}
     for name, fault in matched.missing:
         store.quarantine("score", name, fingerprint="", kind=fault.kind, reason=fault.reason, remedy=fault.remedy)
+        entries[name] = Entry(name, "", (), "", 0, f"{fault.kind}: {fault.reason}", {})
         report.aside(name, fault)
     for source in matched.sources:
         _release_missing(store, source.video_id)
@@ -97,11 +105,19 @@ def import_features(matched: Matched, store: Store, rules: Rules, *, counts: Map
     try:
         all_frames = [(source, length.frames) for source, length in work]
         all_frames += [(source, frames.get(source.video_id, 0)) for source, _ in bad]
-        list(pool.map(lambda known: _publish_ingest(store, known[0], known[1], rules), all_frames))
+        marks = pool.map(lambda known: _publish_ingest(store, known[0], known[1], rules), all_frames)
+        for (source, _), mark in zip(all_frames, marks, strict=True):
+            entries[source.video_id] = Entry(source.video_id, source.split, source.labels, "", 0, "", {"ingest": mark})
         for source, fault in bad:
-            put_aside(store, "score", source.video_id, fault, make_basis(SCORE, params={}, facts={}, upstream={}))
+            unread = make_basis(SCORE, params={}, facts={}, upstream={})
+            mark = put_aside(store, "score", source.video_id, fault, unread)
+            entries[source.video_id] = _known(entries[source.video_id], mark, problem=fault)
             report.aside(source.video_id, fault)
-        _publish_scores(pool, work, store, rules, report, hash_of, update)
+        report.left_out = list_videos(store, entries.values(), add=add)
+        _publish_scores(pool, work, store, rules, report, entries, hash_of, update)
+        list_videos(store, entries.values(), add=True)
+        report.leaks = [group for group in copies((entry.video_id, entry.split, entry.source_hash)
+                                                  for entry in entries.values()) if group.leak]
     finally:
         pool.shutdown(cancel_futures=True)
     return report
@@ -146,8 +162,14 @@ def _by_video(counts: Mapping[str, int], sources: list[Source]) -> dict[str, int
     return found
 
 
-def _publish_ingest(store: Store, source: Source, frames: int, rules: Rules) -> None:
-    """There is no video here, so what only a video could tell is empty or 0."""
+def _known(entry: Entry, mark: str, content: str = "", problem: BadInput | None = None) -> Entry:
+    """The entry once the fingerprint of its score shard, or of its row in quarantine, is known."""
+    return replace(entry, source_hash=content, problem=f"{problem.kind}: {problem}" if problem else "",
+                   fingerprints={**entry.fingerprints, "score": mark})
+
+
+def _publish_ingest(store: Store, source: Source, frames: int, rules: Rules) -> str:
+    """There is no video here, so what only a video could tell is empty or 0. Returns the fingerprint."""
     duration = frames / rules.fps if rules.fps else 0.0
     row = {"video_id": source.video_id, "path": source.video_id, "split": source.split, "labels": list(source.labels),
            "source_hash": "", "size": 0, "duration_s": duration, "fps": rules.fps, "n_frames": frames, "width": 0,
@@ -156,32 +178,31 @@ def _publish_ingest(store: Store, source: Source, frames: int, rules: Rules) -> 
                                                               ("split", "labels", "fps", "n_frames")})
     publish(store, INGEST, source.video_id, pa.Table.from_pylist([row], schema=INGEST.schema), basis,
             {"feature_source": "import"})
+    return fingerprint(basis)
 
 
 def _publish_scores(pool: ThreadPoolExecutor, work: list[tuple[Source, Length]], store: Store, rules: Rules,
-                    report: Report, hash_of: Hash, update: Update) -> None:
-    contents: dict[str, list[Source]] = defaultdict(list)
+                    report: Report, entries: dict[str, Entry], hash_of: Hash, update: Update) -> None:
     running = {pool.submit(_publish_score, source, length, store, rules, hash_of): source for source, length in work}
     for count, future in enumerate(as_completed(running), start=1):
         source = running[future]
-        try:
-            content, norms = future.result()
-        except BadInput as problem:
+        content, mark, norms, problem = future.result()
+        entries[source.video_id] = _known(entries[source.video_id], mark, content, problem)
+        if problem:
             report.aside(source.video_id, problem)
         else:
-            contents[content].append(source)
             report.imported += norms.high > 0
             report.current += norms.high == 0
             report.norms.add(norms)
         report.bytes += source.size
         update(report.bytes, f"{count} of {len(work)} videos")
-    report.notes += _leaks(contents.values())
 
 
-def _publish_score(source: Source, length: Length, store: Store, rules: Rules, hash_of: Hash) -> tuple[str, Norms]:
-    """Publish one score shard unless it is there, and return the hash of the files' contents and the norms.
+def _publish_score(source: Source, length: Length, store: Store, rules: Rules, hash_of: Hash,
+                   ) -> tuple[str, str, Norms, BadInput | None]:
+    """Publish one score shard unless it is there; a video that cannot be used is put aside.
 
-    Raises BadInput after putting the video aside.
+    Returns the hash of the files' contents, the fingerprint, the norms, and what is wrong.
     """
     params = {"model": {"name": rules.model}, "layout": source.layout, "snippet": rules.snippet,
               "per_frame": rules.per_frame, "crops": list(source.crops)}
@@ -197,7 +218,7 @@ def _publish_score(source: Source, length: Length, store: Store, rules: Rules, h
             "dim": width, "crop_numbers": source.crops, "published_dtype": str(source.headers[0].dtype)}
         publish(store, SCORE, source.video_id, _tables(source, length, rules, norms, meta), basis, meta)
         store.release("score", source.video_id)
-        return basis["upstream"]["source"], norms
+        return basis["upstream"]["source"], fingerprint(basis), norms, None
     except ContractError as error:
         problem = BadInput("contract", str(error), AGAIN)
     except OSError as error:
@@ -206,8 +227,7 @@ def _publish_score(source: Source, length: Length, store: Store, rules: Rules, h
         problem = BadInput("unreadable", f"{error.filename} cannot be read: {error.strerror}", AGAIN)
     except BadInput as error:
         problem = error
-    put_aside(store, "score", source.video_id, problem, basis)
-    raise problem
+    return "", put_aside(store, "score", source.video_id, problem, basis), norms, problem
 
 
 def _tables(source: Source, length: Length, rules: Rules, norms: Norms, meta: dict[str, Any]) -> Iterator[pa.Table]:
@@ -231,16 +251,6 @@ def _content(source: Source, hash_of: Hash) -> str:
     """Hash of the files' contents, in order of crops."""
     hashes = [hash_of(header.path) for header in source.headers]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:32]
-
-
-def _leaks(same: Iterable[list[Source]]) -> list[tuple[str, str]]:
-    """Test videos whose features are those of a training video."""
-    found = []
-    for group in same:
-        trained = [source.video_id for source in group if source.split == "train"]
-        found += [(source.video_id, f"a test video with the features of {trained[0]}, which is trained on: a leak")
-                  for source in group if trained and source.split == "test"]
-    return found
 
 
 def _release_missing(store: Store, video_id: str) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dbvad.importing import BadInput
 from pipeline.contracts import Contract
 from pipeline.engine.store import Store
+from pipeline.manifest import Entry, Manifest, NoManifest, read, write
 
 VERSION = 1  # raised when the same input would give other rows
 
@@ -37,8 +38,23 @@ def publish(store: Store, contract: Contract, video_id: str, rows: pa.Table | It
     return True
 
 
-def put_aside(store: Store, stage: str, video_id: str, problem: BadInput, basis: dict[str, Any]) -> None:
-    """Quarantine a video, and take away what an earlier import made of it: it is not what its files hold now."""
+def put_aside(store: Store, stage: str, video_id: str, problem: BadInput, basis: dict[str, Any]) -> str:
+    """Quarantine a video, and take away what an earlier import made of it: it is not what its files hold now.
+
+    Returns the fingerprint that its row has.
+    """
+    mark = fingerprint(basis)
     store.path(stage, video_id).unlink(missing_ok=True)
-    store.quarantine(stage, video_id, fingerprint=fingerprint(basis), kind=problem.kind, reason=problem.reason,
-                     remedy=problem.remedy)
+    store.quarantine(stage, video_id, fingerprint=mark, kind=problem.kind, reason=problem.reason, remedy=problem.remedy)
+    return mark
+
+
+def list_videos(store: Store, entries: Iterable[Entry], *, add: bool) -> list[str]:
+    """Write down that these are the videos there are; `add`: beside those of before. Returns who is left out now."""
+    ours = {entry.video_id: entry for entry in entries}
+    try:
+        before = [entry for entry in read(store.root).entries if entry.video_id not in ours]
+    except NoManifest:
+        before = []
+    write(store.root, Manifest((*ours.values(), *(before if add else ())), "import"))
+    return [] if add else [entry.video_id for entry in before]

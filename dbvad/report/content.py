@@ -29,7 +29,7 @@ MEANING = {
     "macro_auc": "mean of the AUCs inside each abnormal video",
     "video_auc": "how often an abnormal video scores higher than a normal one",
 }
-PARTS = ("result", "metrics", "scores", "curves", "truth", "train_truth", "texts", "strategies", "ladder")
+PARTS = ("dataset", "result", "metrics", "scores", "curves", "truth", "train_truth", "texts", "strategies", "ladder")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dbvad.evaluation.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
+from pipeline.contracts import STAGES
 from pipeline.engine.store import Store
+from pipeline.manifest import Entry, NoManifest, current
+from pipeline.manifest import read as read_manifest
 
 RESULT, SCORES, LADDER = "result.json", "scores.parquet", "ladder.json"
 
@@ -47,12 +50,14 @@ class Scores:
 class Inputs:
     """Everything but the shards, which are read one video at a time.
 
-    `truth`: segments by video_id, empty for a video known to be normal, no entry where nothing is known. `missing`:
-    part of the report -> one sentence on why it is left out and what to run.
+    `entries`: of today's dataset, by video_id; what is not in it is not shown. `truth`: segments by video_id, empty for
+    a video known to be normal, no entry where nothing is known. `missing`: part of the report -> one sentence on why it
+    is left out and what to run.
     """
 
     store: Store
     run: Path | None
+    entries: Mapping[str, Entry]
     videos: tuple[Video, ...]
     scores: Mapping[str, Scores]
     result: Mapping[str, Any] | None
@@ -69,12 +74,18 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
     missing: dict[str, str] = {}
     result = _read_result(run, missing)
     scores = _read_scores(run, missing)
-    videos = _read_videos(store, scores)
+    entries = _read_entries(store)
+    if entries and (others := sorted(set(scores) - set(entries))):
+        missing["dataset"] = (f"{len(others)} videos that this run was evaluated on are no longer in the dataset "
+                              f"({', '.join(others[:3])}) and are not shown; the figures still count them: `dbvad "
+                              f"evaluate {run}` judges today's.")
+        scores = {video_id: found for video_id, found in scores.items() if video_id in entries}
+    videos = _read_videos(store, entries, scores)
     if not videos:
         raise ReportError(f"nothing to report on: no videos in {store.root} and no scores of a run. Run "
                           f"`dbvad pipeline run` first, or name another folder by --artifacts")
     truth = _read_truth(videos, scores, result, annotations, format, missing)
-    return Inputs(store, run, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
+    return Inputs(store, run, entries, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
 
 
 def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
@@ -85,10 +96,22 @@ def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
         return []
 
 
-def _read_videos(store: Store, scores: Mapping[str, Scores]) -> tuple[Video, ...]:
-    columns = ["video_id", "split", "labels", "fps", "duration_s", "n_frames", "width", "height", "codec"]
-    rows = [row for path in store.shards("ingest") for row in read_rows(path, columns)]
-    found = {row["video_id"]: Video(**row | {"labels": tuple(sorted(row["labels"]))}) for row in rows}
+def _read_entries(store: Store) -> dict[str, Entry]:
+    """The videos of the dataset; none where there are no artifacts, and a run's scores are all there is."""
+    try:
+        return {entry.video_id: entry for entry in read_manifest(store.root).entries}
+    except NoManifest as error:
+        if any(store.shards(stage) for stage in STAGES):
+            raise ReportError(str(error)) from None
+        return {}
+
+
+def _read_videos(store: Store, entries: Mapping[str, Entry], scores: Mapping[str, Scores]) -> tuple[Video, ...]:
+    columns = ["fps", "duration_s", "n_frames", "width", "height", "codec"]
+    found = {}
+    for video_id, entry in entries.items():
+        rows = read_rows(store.path("ingest", video_id), columns) if current(store, entry, "ingest") else []
+        found[video_id] = Video(video_id, entry.split, tuple(sorted(entry.labels)), **rows[0] if rows else {})
     unknown = {video_id: Video(video_id, "test") for video_id in scores if video_id not in found}
     return tuple(sorted([*found.values(), *unknown.values()], key=lambda video: video.video_id))
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 from dbvad.report.inputs import Video, read_rows
 from pipeline.contracts import STAGES
 from pipeline.engine.store import Footer, Store
+from pipeline.manifest import Entry, holds
 
 TRAINING_ONLY = ("select", "describe", "embed")
 KEY_COLUMNS = ["rank", "frame_idx", "score", "strategy"]
@@ -46,7 +49,9 @@ class Shards:
 
     def lacking(self, video: Video, *, pictures: bool, scored: bool) -> Iterator[str]:
         """A sentence for each part that is not there, and what to run."""
-        only = f"--video {video.video_id!r}"
+        only = f"--video {quote(video.video_id)}"
+        if "ingest" not in self.footers:
+            yield f"Length, rate and size of this video are not known: `dbvad pipeline run ingest {only}`."
         if not pictures and self.imported:
             yield "Its features were imported, so there are no frames to show."
         elif not pictures and "decode" not in self.footers:
@@ -66,23 +71,34 @@ class Shards:
             yield f"No description of this video: `dbvad pipeline run describe {only}`."
 
 
-def read_shards(store: Store, video_id: str, split: str) -> Shards:
-    """Everything but the pictures; never raises for a shard that is missing or broken."""
-    made = [stage for stage in STAGES if split == "train" or stage not in TRAINING_ONLY]  # the rest is empty by design
-    footers = {stage: footer for stage in made if (footer := store.footer(stage, video_id))}
-    frame_idx, pts_s = _columns(store, "decode", video_id, ["frame_idx", "pts_s"])
-    first_frame, crop, relevance, novelty = _columns(store, "score", video_id,
-                                                     ["frame_idx", "crop", "relevance", "novelty"])
+def read_shards(store: Store, entry: Entry | None) -> Shards:
+    """Everything of a video but the pictures, as today's dataset has it (None: it has no such video).
+
+    Never raises for a shard that is missing, broken or of another making.
+    """
+    # The rest is empty by design.
+    made = [stage for stage in STAGES if entry and (entry.split == "train" or stage not in TRAINING_ONLY)]
+    footers = {stage: footer for stage in made
+               if entry and (footer := store.footer(stage, entry.video_id)) and holds(entry, stage, footer)}
+    paths = {stage: store.path(stage, footer.video_id) for stage, footer in footers.items()}
+    frame_idx, pts_s = _columns(paths.get("decode"), ["frame_idx", "pts_s"])
+    first_frame, crop, relevance, novelty = _columns(paths.get("score"), ["frame_idx", "crop", "relevance", "novelty"])
     centre = crop == 0
-    keys = sorted(read_rows(store.path("select", video_id), KEY_COLUMNS), key=lambda row: row["rank"])
-    described = read_rows(store.path("describe", video_id), TEXT_COLUMNS)
+    keys = sorted(_rows(paths.get("select"), KEY_COLUMNS), key=lambda row: row["rank"])
+    described = _rows(paths.get("describe"), TEXT_COLUMNS)
     return Shards(footers, frame_idx, pts_s, first_frame[centre], relevance[centre], novelty[centre], tuple(keys),
                   described[0] if described else None)
 
 
-def _columns(store: Store, stage: str, video_id: str, names: list[str]) -> list[np.ndarray]:
+def _rows(path: Path | None, names: list[str]) -> list[dict[str, Any]]:
+    return read_rows(path, names) if path else []
+
+
+def _columns(path: Path | None, names: list[str]) -> list[np.ndarray]:
+    if path is None:
+        return [np.zeros(0) for _ in names]
     try:
-        table = pq.ParquetFile(store.path(stage, video_id)).read(columns=names)
+        table = pq.ParquetFile(path).read(columns=names)
         return [table[name].to_numpy() for name in names]
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return [np.zeros(0) for _ in names]

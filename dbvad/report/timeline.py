@@ -58,7 +58,7 @@ class Shown:
 def show(inputs: Inputs, video: Video, judged: Judged | None, budget: int, pool: Executor) -> Shown:
     """Read one video; what is missing or torn is left out and said in `data["missing"]`. `budget`: pictures at most,
     beside those of key frames and of the highest score; 0 for none at all."""
-    shards, scores = read_shards(inputs.store, video.video_id, video.split), inputs.scores.get(video.video_id)
+    shards, scores = read_shards(inputs.store, inputs.entries.get(video.video_id)), inputs.scores.get(video.video_id)
     frames = (int(scores.edges[-1]) if scores else shards.frames) or video.n_frames or 1
     clock = _clock(shards.frame_idx, shards.pts_s, video.fps, frames)
     comparison = _compare(video, shards, clock)

@@ -38,6 +38,7 @@ class TrainConfig(BaseModel):
 
     # The data
     bins: int = Field(256, ge=1)  # longest sequence; longer videos are averaged into as many bins
+    allow_leaks: bool = False  # train although test videos have the content of training videos
     holdout: float = Field(0.0, ge=0, lt=1)  # share of training videos kept aside, by video
 
     # The schedule

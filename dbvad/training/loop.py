@@ -68,7 +68,8 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
 
     with group.leader_first():
         data = data or read_training(Store(artifacts), bins=config.bins, cache=writable_cache(artifacts, out),
-                                     descriptions=uses_text(config), track=track("read features"))
+                                     descriptions=uses_text(config), allow_leaks=config.allow_leaks,
+                                     track=track("read features"))
     chosen, held = split_holdout(data.abnormal, config.holdout, config.seed)
     trained_on = data.shuffled(config.seed) if config.descriptions == "shuffled" else data
 

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ class Result:
     """What a run came to.
 
     `loss`: mean of the last epoch. `holdout_auc`: over the scores of held-out videos, NaN without. `videos`: trained
-    on, of which `abnormal` and `described`. `dropped`: in quarantine. `waited`: share of the time spent on data.
+    on, of which `abnormal` and `described`. `dropped`: why videos were left out, by id. `waited`: share of the time
+    spent on data.
     """
 
     run: str
@@ -47,7 +49,7 @@ class Result:
     held_out: int
     abnormal: int
     described: int
-    dropped: tuple[str, ...]
+    dropped: Mapping[str, str]
     classes: tuple[str, ...]
     data: str
     device: str

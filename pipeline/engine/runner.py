@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -26,9 +26,10 @@ GRACE_S = 5.0  # for a child to release its model or server when the run ends
 
 @dataclass
 class Options:
-    """What of the plan to carry out."""
+    """What of the plan to carry out. `videos`: their ids, all if None."""
 
     stages: Sequence[str]
+    videos: Collection[str] | None = None
     retry_failed: bool = False
     force: bool = False
     keep_going: bool = False
@@ -56,7 +57,7 @@ def todo(plan: Plan, options: Options) -> tuple[list[Unit], list[tuple[Unit, str
     runs: dict[tuple[str, str], Unit] = {}
     blocked: dict[tuple[str, str], str] = {}
     for key, unit in plan.items():
-        if unit.stage not in options.stages or not _wanted(unit, options):
+        if not _asked_for(unit, options) or not _wanted(unit, options):
             continue
         inputs = [(name, unit.video_id) for name in unit.inputs]
         obstacle = next((blocked.get(above) or _obstacle(plan[above]) for above in inputs
@@ -72,6 +73,10 @@ def limited(units: list[Unit], limit: int | None) -> list[Unit]:
     """The units of the first `limit` videos that have any."""
     first = set(list(dict.fromkeys(unit.video_id for unit in units))[:limit])
     return [unit for unit in units if unit.video_id in first]
+
+
+def _asked_for(unit: Unit, options: Options) -> bool:
+    return unit.stage in options.stages and (options.videos is None or unit.video_id in options.videos)
 
 
 def _wanted(unit: Unit, options: Options) -> bool:
@@ -276,19 +281,21 @@ class Run:
 
 
 def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, options: Options, console: Console,
-              *, limit: int | None = None) -> Outcome:
+              *, limit: int | None = None, planned: Callable[[Plan], None] = lambda plan: None) -> Outcome:
     """Plan, run and log what `options` ask for. Raises Busy if another run is at work on the same artifacts.
 
-    `limit`: at most so many videos, the first that have work.
+    `limit`: at most so many videos, the first that have work. `planned` is shown the plan of all videos before any work
+    begins, while no other run can be at work.
     """
     with exclusive(store.root):
         names = [stage.name for stage in stages]
         store.sweep(names)
         plan = make_plan(stages, sources, store)
         _tidy_quarantine(plan, store)
+        planned(plan)
         units, blocked = todo(plan, options)
         units = limited(units, limit)
-        before = sum(unit.state is State.QUARANTINED and unit.stage in options.stages for unit in plan.values())
+        before = sum(unit.state is State.QUARANTINED and _asked_for(unit, options) for unit in plan.values())
         before -= sum(unit.state is State.QUARANTINED for unit in units)
         if not units:
             return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, _wanting(blocked))

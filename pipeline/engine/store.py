@@ -137,12 +137,11 @@ class Store:
 
     def quarantined(self, stage: str, video_id: str) -> dict[str, Any] | None:
         """The quarantine row of a video for a stage, or None."""
-        try:
-            with pq.ParquetFile(self.quarantine_path(stage, video_id)) as file:
-                row: dict[str, Any] = file.read().to_pylist()[0]
-        except (OSError, pa.ArrowInvalid, IndexError):
-            return None
-        return row if list(row) == QUARANTINE.schema.names else None
+        return _quarantine_row(self.quarantine_path(stage, video_id))
+
+    def quarantine_rows(self) -> list[dict[str, Any]]:
+        """All rows of the quarantine."""
+        return [row for path in self.shards("quarantine") if (row := _quarantine_row(path))]
 
     def release(self, stage: str, video_id: str) -> None:
         """Take a video out of quarantine."""
@@ -213,6 +212,15 @@ def fault_of(path: Path, contract: Contract) -> str | None:
     except (pa.ArrowException, OSError, ValueError) as error:
         return str(error)
     return None
+
+
+def _quarantine_row(path: Path) -> dict[str, Any] | None:
+    try:
+        with pq.ParquetFile(path) as file:
+            row: dict[str, Any] = file.read().to_pylist()[0]
+    except (OSError, pa.ArrowInvalid, IndexError):
+        return None
+    return row if list(row) == QUARANTINE.schema.names else None
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -1,9 +1,11 @@
 """The dataset section of stages.yaml, and the listing of its videos."""
 
 import os
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,7 @@ from pydantic import Field, model_validator
 from pipeline.engine.config import Config, ConfigError
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.stage import BadVideo, Source
+from pipeline.instruments.sniff import looks_like_video
 from pipeline.stages.labels import (
     SPLITS,
     VIDEO_SUFFIXES,
@@ -45,6 +48,11 @@ class Dataset(Config):
             raise ValueError("labels: ucf-crime needs train_list and test_list, the official lists of videos")
         return self
 
+    @property
+    def names_files(self) -> bool:
+        """Whether the labels name their videos one by one: such a file is tried whatever its suffix."""
+        return self.labels in ("csv", "ucf-crime")
+
     def relative_to(self, folder: Path) -> "Dataset":
         """The same dataset with its paths taken from `folder`."""
         paths = {name: folder / value for name in ("videos", "labels_file", "train_list", "test_list")
@@ -65,20 +73,39 @@ class Dataset(Config):
         return from_folders(self.normal, self.test_fraction)
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What the folder holds: the videos by id, and how many other files there are by kind (".txt", "hidden")."""
+
+    sources: list[Source]
+    others: Counter[str] = field(default_factory=Counter)
+
+
 def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None] = lambda done, total: None,
-             ) -> list[Source]:
+             ) -> Listing:
     """All videos below `dataset.videos`, sorted by id, hashed by content.
 
-    A file that cannot be used is listed with its problem, never dropped. `tick(done, total)` counts bytes of the files
-    that have to be read. Raises ConfigError when there is no folder or no video in it.
+    A file that cannot be used is listed with its problem, never dropped; one that is no video is counted. `tick(done,
+    total)` counts bytes of the files that have to be read. Raises ConfigError when there is no folder or no video.
     """
     root = dataset.videos
     if not root.is_dir():
         raise ConfigError(f"no videos folder at {root}: set dataset.videos in stages.yaml to the folder of your videos")
-    files = sorted((_video_id(path, root), path) for path in _files(root))
-    if not files:
-        raise ConfigError(f"no video below {root}: looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
     read = dataset.reader()
+    others: Counter[str] = Counter()
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(_files(root)):
+        video_id = _video_id(path, root)
+        if _is_hidden(path):
+            others["hidden"] += 1
+        elif _may_be_video(path) or (dataset.names_files and read(video_id) is not None):
+            found[video_id].append(path)
+        else:
+            others[path.suffix.lower() or "without suffix"] += 1
+    if not found:
+        raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
+                          f"stages.yaml to the folder of your videos")
+    files = [(video_id, paths[0]) for video_id, paths in sorted(found.items())]
     inside = root.resolve()
     sizes = {video_id: path.stat().st_size for video_id, path in files
              if path.is_file() and not cache.is_fresh(video_id, path.stat())}
@@ -106,6 +133,9 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
             done += sizes.get(video_id, 0)
             tick(done, total)
             facts = read(video_id)
+            if problem is None and len(found[video_id]) > 1:
+                problem = BadVideo("same_name", "two files have this name, in two forms of Unicode",
+                                   "rename one of them")
             if facts is None and problem is None:
                 problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
                                    _LABEL_REMEDY[dataset.labels])
@@ -114,7 +144,14 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
             # what cannot be read is known by its problem: another problem is looked at anew
             sources.append(Source(video_id, path, digest or str(problem), size, given, problem))
     cache.save()
-    return sources
+    return Listing(sources, others)
+
+
+def told(others: Counter[str]) -> str:
+    """"12 files that are no videos: 9 .txt, 3 .zip", or "" if there are none."""
+    kinds = ", ".join(f"{number} {kind}" for kind, number in others.most_common())
+    what = "1 file that is no video" if others.total() == 1 else f"{others.total()} files that are no videos"
+    return f"{what}: {kinds}" if kinds else ""
 
 
 _LABEL_REMEDY = {
@@ -134,19 +171,31 @@ def summary(sources: list[Source]) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; hidden folders and linked ones are not gone into, but listed themselves."""
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
         raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
     for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             yield from _files(Path(entry.path))
-        elif os.path.isdir(entry.path) or Path(entry.name).suffix.lower() in VIDEO_SUFFIXES:
-            yield Path(entry.path)  # a linked folder is not followed: it is listed, and its problem told
+        else:
+            yield Path(entry.path)
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _may_be_video(path: Path) -> bool:
+    """By its suffix or else by its first bytes; what is no regular file is listed for its problem to be told."""
+    return path.suffix.lower() in VIDEO_SUFFIXES or os.path.isdir(path) or (path.is_file() and looks_like_video(path))
 
 
 def _video_id(path: Path, root: Path) -> str:
-    """The path below the root; bytes that are no UTF-8 are spelt out, so that every id is printable and unique."""
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+    """The path below the root, composed (NFC), for folders that were on a Mac spell ü as u and two dots.
+
+    Bytes that are no UTF-8 are spelt out, so that every id is printable and unique.
+    """
+    shown = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", shown)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -142,5 +143,5 @@ def key_frames(video_id: str, store: Store) -> tuple[bytes, ...]:
     missing = [int(index) for index in wanted if int(index) not in found]
     if missing or not found:
         raise BadVideo("no_frames", f"key frames {missing} are not in its decode shard" if missing else "no key frame",
-                       f"redo it: dbvad pipeline run decode score select --video {video_id!r} --force")
+                       f"redo it: dbvad pipeline run decode score select --video {quote(video_id)} --force")
     return tuple(found[int(index)] for index in wanted)

@@ -7,6 +7,7 @@ label of a test video reaches no feature.
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -140,4 +141,4 @@ def _image(jpeg: bytes, video_id: str) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise BadVideo("corrupt_frame", f"a stored frame is no readable JPEG: {error}",
-                       f"decode it again: dbvad pipeline run decode --video {video_id!r} --force") from error
+                       f"decode it again: dbvad pipeline run decode --video {quote(video_id)} --force") from error

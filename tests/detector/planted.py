@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.contracts import EMBED, INGEST, SCORE, embedding_array
 from pipeline.engine.stage import fingerprint
 from pipeline.engine.store import Store
+from tests.manifests import write_manifest
 
 SNIPPET = 16  # frames
 SCENES = 6
@@ -61,6 +62,7 @@ def plant(root: Path, world: World) -> Path:
         facts = {"labels": [world.classes[label - 1]] if label else [], "split": split, "text": text, "x": x,
                  "frames": count * SNIPPET - 5, "mark": ""}
         publish_video(store, world, video_id, **facts | world.changed.get(video_id, {}))
+    write_manifest(root)
     events = root / "events.csv"
     events.write_text("\n".join(lines) + "\n")
     return events

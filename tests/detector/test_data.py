@@ -13,6 +13,7 @@ from dbvad.data.dataset import DataError, epoch_batches, read_index, read_traini
 from dbvad.data.features import FeatureError, bin_edges, bin_means, read_features
 from pipeline.engine.store import Store
 from tests.detector.planted import World, plant
+from tests.manifests import write_manifest
 
 SMALL = World(train=12, test=4, crops=2, dim=8, text_dim=6, snippets=(3, 20))
 
@@ -134,6 +135,8 @@ def test_holdout_by_kind():
 
 def test_no_artifacts(tmp_path):
     with pytest.raises(DataError, match=r"no artifacts in .*: run `dbvad pipeline run`"):
+        read(Store(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"no list of videos .* in .*: run `dbvad pipeline run`"):
         read(Store(tmp_path))
 
 
@@ -155,8 +158,8 @@ def test_one_kind_only(tmp_path, labels, message):
 def test_missing_score_shards_are_counted_and_named(store):
     for number in range(5):
         store.path("score", f"train/video {number:03d}.mp4").unlink()
-    with pytest.raises(DataError, match=r"5 of 12 train videos have no features \(train/video 000.mp4, "
-                                        r".*002.mp4 and 2 more\): run `dbvad pipeline run score`"):
+    with pytest.raises(DataError, match=r"5 of 12 train videos have no features of today's making \(train/video 000.mp4"
+                                        r", .*002.mp4 and 2 more\): run `dbvad pipeline run score`"):
         read(store)
 
 
@@ -168,8 +171,9 @@ def test_quarantined_and_empty_videos_are_left_out(store):
     from pipeline.contracts import SCORE
 
     store.publish(SCORE, empty, SCORE.schema.empty_table(), fingerprint=footer.fingerprint, basis={}, meta=footer.meta)
+    write_manifest(store.root)
     data = read(store)
-    assert data.index.dropped == (torn, empty)
+    assert data.index.dropped == {torn: "truncated: cut", empty: "it has no snippet"}
     assert len(data.index.videos) == len(data.features.lengths) == 10
 
 

@@ -28,7 +28,7 @@ def cache(tmp_path: Path) -> HashCache:
 
 
 def listed(videos: Path, cache: HashCache) -> dict[str, Source]:
-    return {source.video_id: source for source in discover(Dataset(videos=videos), cache)}
+    return {source.video_id: source for source in discover(Dataset(videos=videos), cache).sources}
 
 
 def problems(videos: Path, cache: HashCache) -> dict[str, str]:
@@ -36,7 +36,7 @@ def problems(videos: Path, cache: HashCache) -> dict[str, str]:
 
 
 def test_videos_are_named_by_their_paths_and_sorted(videos: Path, cache: HashCache) -> None:
-    found = discover(Dataset(videos=videos), cache)
+    found = discover(Dataset(videos=videos), cache).sources
     assert [source.video_id for source in found] == [
         "test/fight/ü 1.MKV", "test/normal/b.webm", "train/fight/a.mp4", "train/normal/a.mp4"]
     first = found[0]
@@ -126,7 +126,7 @@ def test_no_folder_no_video_no_listing(tmp_path: Path, cache: HashCache, monkeyp
     with pytest.raises(ConfigError, match=r"no videos folder at .*set dataset\.videos"):
         discover(Dataset(videos=tmp_path / "none"), cache)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"no video below .*looked for \.3gp"):
+    with pytest.raises(ConfigError, match=r"no video below .*the folder is empty"):
         discover(Dataset(videos=tmp_path / "empty"), cache)
 
     def refuse(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -151,7 +151,7 @@ def test_a_section_that_cannot_be_used_is_refused(section: dict[str, object], me
 def test_labels_come_from_the_file_named(videos: Path, cache: HashCache, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("video,label,split\ntrain/normal/a.mp4,arson,test\n")
     dataset = Dataset(videos=Path("videos"), labels="csv", labels_file=Path("labels.csv")).relative_to(tmp_path)
-    found = {source.video_id: source for source in discover(dataset, cache)}
+    found = {source.video_id: source for source in discover(dataset, cache).sources}
     assert found["train/normal/a.mp4"].facts == {"split": "test", "labels": ["arson"]}
     problem = found["train/fight/a.mp4"].problem
     assert problem is not None

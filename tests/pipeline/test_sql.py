@@ -5,6 +5,7 @@ from __future__ import annotations  # a name in an annotation keeps DuckDB loade
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,26 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.contracts import DESCRIBE, EMBED, INGEST, QUARANTINE, SCORE, SELECT, STAGES, Contract, embedding_array
 from pipeline.engine.store import Store
-from pipeline.sql import RESERVED, QueryError, connect, query, views
+from pipeline.manifest import Manifest, read, write
+from pipeline.sql import RESERVED, QueryError, query, views
+from pipeline.sql import connect as connect_as_is
+from tests.manifests import write_manifest
 
 
 def rows(con: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
     result = query(con, sql)
     assert result is not None
     return list(result.rows)
+
+
+def connect(root: Path, *given: Any) -> duckdb.DuckDBPyConnection:
+    """To artifacts whose every shard is in the dataset."""
+    write_manifest(root)
+    return connect_as_is(root, *given)
 
 
 def publish(store: Store, contract: Contract, video_id: str, *found: dict[str, Any]) -> None:
@@ -107,7 +116,7 @@ def test_views_are_listed_with_columns_and_rows(filled: duckdb.DuckDBPyConnectio
     listed = {name: (columns, count) for name, columns, count in views(filled)}
     assert {name: count for name, (_, count) in listed.items()} == {
         "decode": 0, "described": 1, "description_quality": 1, "embed": 1, "ingest": 2, "quarantine": 1, "runs": 3,
-        "score": 3, "selected": 2}
+        "score": 3, "selected": 2, "videos": 3}
     assert listed["selected"][0] == "video_id varchar, rank integer, frame_idx bigint, score float, strategy varchar"
 
 
@@ -220,14 +229,29 @@ def test_empty_shards_and_other_widths_beside_full_ones(store: Store) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing"])
 def test_a_torn_shard_is_named_with_the_remedy(store: Store, name: str, content: bytes) -> None:
     ingest(store, "m.mp4")
+    ingest(store, name)
+    write_manifest(store.root)
     store.path("ingest", name).write_bytes(content)
-    message = rf"{name}.parquet'[\s\S]*artifacts verify"
-    with pytest.raises(QueryError, match=message), closing(connect(store.root)) as con:
-        views(con)
+    with pytest.raises(QueryError, match=rf"{name}.parquet cannot be read[\s\S]*artifacts verify"):
+        connect_as_is(store.root)
 
 
-def test_a_foreign_table_among_the_shards_is_an_error_with_a_remedy(store: Store) -> None:
+def test_what_is_not_todays_is_in_no_view_and_a_note_says_so(store: Store) -> None:
+    for name in ("stays.mp4", "gone.mp4", "changed.mp4"):
+        ingest(store, name)
+    entries = {entry.video_id: entry for entry in (write_manifest(store.root), read(store.root))[1].entries}
+    changed = replace(entries["changed.mp4"], fingerprints={"ingest": "another"})
+    write(store.root, Manifest((entries["stays.mp4"], changed)))
+    notes: list[str] = []
+    with closing(connect_as_is(store.root, None, "from ingest", notes.append)) as con:
+        assert rows(con, "select video_id from ingest") == [("stays.mp4",)]
+        assert rows(con, "select video_id from videos") == [("changed.mp4",), ("stays.mp4",)]
+    assert len(notes) == 1
+    assert "1 videos left out" in notes[0]
+    assert "`dbvad pipeline run ingest`" in notes[0]
+
+
+def test_shards_without_a_list_of_videos_are_not_guessed_at(store: Store) -> None:
     ingest(store, "m.mp4")
-    pq.write_table(pa.table({"x": [1]}), store.path("ingest", "a.mp4"))
-    with pytest.raises(QueryError, match="artifacts verify"):
-        connect(store.root)
+    with pytest.raises(QueryError, match=r"manifest\.parquet.*run `dbvad pipeline run`"):
+        connect_as_is(store.root)

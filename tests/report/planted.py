@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.contracts import DECODE, DESCRIBE, INGEST, SCORE, SELECT, Contract, embedding_array
 from pipeline.engine.store import Store
 from pipeline.kess import event_score, select
+from tests.manifests import write_manifest
 
 STRIDE, FPS = 8, 10.0
 
@@ -77,6 +78,7 @@ def publish(root: Path, videos: Sequence[Planted] = VIDEOS) -> Store:
             "text": video.text, "model": "small-vlm", "revision": "", "prompt_id": "neutral-v1",
             "finish_reason": "stop", "prompt_tokens": 1, "output_tokens": 1, "latency_ms": 1.0, "flags": [],
         }] if video.split == "train" else [])
+    write_manifest(root)
     return store
 
 

@@ -1,0 +1,198 @@
+"""The dataset of a stages file as the commands see it: its stages and videos, what is odd about it, what changed."""
+
+import fnmatch
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.engine.plan import Plan
+    from pipeline.engine.stage import Source, Stage
+    from pipeline.manifest import Copies, Entry, Manifest
+    from pipeline.stages import StagesFile
+    from pipeline.stages.dataset import Listing
+
+SHOWN = 3  # names of a list; the rest is counted
+
+
+class ChangedDataset(Exception):
+    """The dataset is not what the artifacts were made from; the message says in what, and what to run."""
+
+
+def open_dataset(config: Path, artifacts: Path, console: "Console") -> tuple[list["Stage"], "Listing"]:
+    """The stages and the videos of a stages file; hashes what is new, with progress."""
+    from pipeline import stages
+    from pipeline.stages.dataset import summary, told
+
+    parsed = stages.read(config)
+    built = stages.build(parsed, artifacts)
+    listing = _list(parsed, artifacts, console)
+    for line in (summary(listing.sources), told(listing.others), *(f"warning: {text}" for text in warnings(listing))):
+        if line:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return built, listing
+
+
+def chosen(sources: Sequence["Source"], names: Sequence[str] | None) -> Collection[str] | None:
+    """Ids of the videos that are named, or that match a pattern where no video is called so; None for all.
+
+    Raises a usage error for a name that is of no video.
+    """
+    if not names:
+        return None
+    ids = [source.video_id for source in sources]
+    found: set[str] = set()
+    for name in names:
+        hits = {name} & set(ids) or {video_id for video_id in ids if fnmatch.fnmatchcase(video_id, name)}
+        if not hits:
+            raise typer.BadParameter(f"no video matches {name}; ids look like {ids[0]!r}")
+        found |= hits
+    return found
+
+
+def warnings(listing: "Listing") -> list[str]:
+    """What is wrong with the dataset as a whole, a sentence each."""
+    from pipeline.manifest import copies
+
+    groups = copies((s.video_id, s.facts["split"], s.hash) for s in listing.sources if s.problem is None)
+    return copies_told(groups)
+
+
+def copies_told(groups: "Sequence[Copies]") -> list[str]:
+    """Sentences on videos with one content: those in both splits, and those within one."""
+    leaks = [f"{group.test[0]} = {group.train[0]}" for group in groups if group.leak]
+    alike = [" = ".join(names) for group in groups for names in (group.train, group.test) if len(names) > 1]
+    found = []
+    if leaks:
+        found.append(f"leak: {_counted(leaks, 'test video')} with the content of a training video ({few(leaks)}): take "
+                     f"the copies out of one split")
+    if alike:
+        found.append(f"{_counted(alike, 'video')} in several copies ({few(alike)}): each copy counts as a video")
+    return found
+
+
+def record(config: Path, artifacts: Path, plan: "Plan") -> None:
+    """Write down which videos there are, and which fingerprints their shards are to have."""
+    from pipeline.manifest import Manifest, write
+
+    write(artifacts, Manifest(tuple(_entries(plan)), "pipeline", os.path.relpath(config, artifacts)))
+
+
+def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
+    """Raise ChangedDataset if the dataset behind the artifacts is not what the last run saw.
+
+    Where it cannot be looked at (features were imported, the videos are on another machine) the last run's word holds;
+    the latter is said on standard error. `config`: the stages file, by default the one of the last run.
+    """
+    from rich.console import Console
+
+    from pipeline import stages
+    from pipeline.engine.config import ConfigError
+    from pipeline.manifest import NoManifest, read
+
+    try:
+        manifest = read(artifacts)
+    except NoManifest:
+        return  # who reads the artifacts will say so
+    config = config if config and config.is_file() else artifacts / manifest.config
+    if manifest.made_by != "pipeline" or not config.is_file():
+        return
+    try:
+        parsed = stages.read(config)
+        if not parsed.dataset.videos.is_dir():
+            print(f"the videos are not at hand (no folder {parsed.dataset.videos}): the dataset is taken as the last "
+                  f"`dbvad pipeline run` saw it", file=sys.stderr)
+            return
+        listing = _list(parsed, artifacts, Console(stderr=True))
+    except ConfigError as error:
+        raise ChangedDataset(f"the dataset cannot be read any more: {error}") from error
+    changed = _changes(manifest, listing)
+    if changed:
+        raise ChangedDataset(f"the dataset has changed since the last `dbvad pipeline run`: {changed}. Bring the "
+                             f"artifacts up to date: dbvad pipeline run{_options(config, artifacts)}")
+
+
+def tell_left_over(artifacts: Path) -> None:
+    """Say on standard error what lies in the artifacts and is not in the dataset, so that no view shows it."""
+    from pipeline.engine.store import Store
+    from pipeline.manifest import NoManifest, left_over, read
+
+    try:
+        known = [entry.video_id for entry in read(artifacts).entries]
+    except NoManifest:
+        return
+    gone = left_over(Store(artifacts), known)
+    if gone:
+        size = sum(path.stat().st_size for paths in gone.values() for path in paths) / 2**20
+        print(f"{sum(map(len, gone.values()))} shards of videos that are not in the dataset are left out; "
+              f"`dbvad artifacts gc --delete` frees their {size:.1f} MB", file=sys.stderr)
+
+
+def print_left_out(dropped: Mapping[str, str], kind: str) -> None:
+    """Which videos of the dataset were left out, and why."""
+    if dropped:
+        told = few([f"{video_id}: {reason}" for video_id, reason in dropped.items()], "; ")
+        print(f"{_counted(list(dropped), kind)} left out ({told}): see `dbvad pipeline failures`")
+
+
+def few(names: Sequence[str], between: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    return between.join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _changes(manifest: "Manifest", listing: "Listing") -> str:
+    then = {entry.video_id: entry for entry in manifest.entries}
+    now = {source.video_id: source for source in listing.sources}
+    kinds = {
+        "new": [name for name in now if name not in then],
+        "gone": [name for name in then if name not in now],
+        "moved to another split or relabelled": [name for name in now if name in then and _facts(then[name]) != (
+            now[name].facts["split"], tuple(now[name].facts["labels"]))],
+        "with another content": [name for name in now if name in then and then[name].source_hash != now[name].hash],
+    }
+    return ", ".join(f"{len(names)} {kind} ({few(sorted(names))})" for kind, names in kinds.items() if names)
+
+
+def _facts(entry: "Entry") -> tuple[str, tuple[str, ...]]:
+    return entry.split, entry.labels
+
+
+def _entries(plan: "Plan") -> "list[Entry]":
+    from pipeline.manifest import Entry
+
+    sources = {unit.video_id: unit.source for unit in plan.values()}
+    prints: dict[str, dict[str, str]] = {video_id: {} for video_id in sources}
+    for unit in plan.values():
+        prints[unit.video_id][unit.stage] = unit.fingerprint
+    return [Entry(video_id, source.facts["split"], tuple(source.facts["labels"]), source.hash, source.size,
+                  f"{source.problem.kind}: {source.problem}" if source.problem else "", prints[video_id])
+            for video_id, source in sources.items()]
+
+
+def _list(parsed: "StagesFile", artifacts: Path, console: "Console") -> "Listing":
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pipeline.engine.hashing import HashCache
+    from pipeline.stages.dataset import discover
+
+    with Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
+                  transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        return discover(parsed.dataset, HashCache(artifacts / ".video-hashes.json"),
+                        lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _counted(items: Sequence[str], noun: str) -> str:
+    return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
+
+
+def _options(config: Path, artifacts: Path) -> str:
+    parts = [] if config.resolve() == Path("stages.yaml").resolve() else ["--config", os.path.relpath(config)]
+    parts += [] if artifacts == Path("artifacts") else ["--artifacts", str(artifacts)]
+    return "".join(f" {part}" for part in parts)

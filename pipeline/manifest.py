@@ -1,0 +1,160 @@
+"""Which videos there are: today's dataset, as the run or the import that last looked at it wrote it down.
+
+One file beside the shards, `manifest.parquet`, a row a video. Whoever reads artifacts asks here, so that training,
+evaluation, reports and SQL agree: a shard of a video that is no longer in the dataset, or one that was made under
+another fingerprint than the planned one, is left over and is used by nobody. The shards stay where they are until
+`dbvad artifacts gc`, so a video that comes back costs nothing.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.contracts import STAGES
+from pipeline.engine.store import Footer, Store, atomic_file
+
+FILE = "manifest.parquet"
+SCHEMA = pa.schema([pa.field(name, type_, nullable=False) for name, type_ in (
+    ("video_id", pa.string()), ("split", pa.string()), ("labels", pa.list_(pa.string())),
+    ("source_hash", pa.string()), ("size", pa.int64()), ("problem", pa.string()),
+    *((stage, pa.string()) for stage in STAGES))])
+ABOUT = b"dbvad"
+TEXTS = ("describe", "embed")  # what people import beside features of the pipeline's own
+
+
+class NoManifest(ValueError):
+    """The artifacts do not say which videos there are; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video of the dataset.
+
+    `source_hash`: of its content, "" where unknown. `problem`: why it cannot be used at all, "" if nothing is known.
+    `fingerprints`: by stage, the one that its shard must have.
+    """
+
+    video_id: str
+    split: str
+    labels: tuple[str, ...]
+    source_hash: str
+    size: int
+    problem: str
+    fingerprints: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`config`: the stages file of the pipeline's dataset, relative to the artifacts folder; "" for imports."""
+
+    entries: tuple[Entry, ...]
+    made_by: Literal["pipeline", "import"] = "pipeline"
+    config: str = ""
+
+    def of(self, split: str) -> list[Entry]:
+        """The videos of a split, in order."""
+        return [entry for entry in self.entries if entry.split == split]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Videos with one content."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def leak(self) -> bool:
+        """Whether what is tested on was trained on."""
+        return bool(self.train and self.test)
+
+
+def write(root: Path, manifest: Manifest) -> None:
+    """Write the manifest whole or not at all."""
+    entries = sorted(manifest.entries, key=lambda entry: entry.video_id)
+    columns = [[entry.video_id for entry in entries], [entry.split for entry in entries],
+               [list(entry.labels) for entry in entries], [entry.source_hash for entry in entries],
+               [entry.size for entry in entries], [entry.problem for entry in entries],
+               *([entry.fingerprints.get(stage, "") for entry in entries] for stage in STAGES)]
+    about = json.dumps({"made_by": manifest.made_by, "config": manifest.config})
+    table = pa.table(columns, schema=SCHEMA).replace_schema_metadata({ABOUT: about})
+    with atomic_file(root / FILE) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read(root: Path) -> Manifest:
+    """The manifest of the artifacts in `root`. Raises NoManifest."""
+    try:
+        with pq.ParquetFile(root / FILE, page_checksum_verification=True) as file:
+            table, about = file.read(), json.loads(file.schema_arrow.metadata[ABOUT])
+        rows = table.to_pylist()
+        entries = tuple(Entry(row["video_id"], row["split"], tuple(row["labels"]), row["source_hash"], row["size"],
+                              row["problem"], {stage: row[stage] for stage in STAGES if row[stage]}) for row in rows)
+        return Manifest(entries, about["made_by"], about["config"])
+    except FileNotFoundError:
+        raise NoManifest(f"no list of videos ({FILE}) in {root}: run `dbvad pipeline run`, or the import, that writes "
+                         f"it; or name another folder by --artifacts") from None
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise NoManifest(f"{root / FILE} cannot be read ({error}): `dbvad pipeline run`, or the same import again, "
+                         f"writes it anew") from None
+
+
+def holds(entry: Entry, stage: str, footer: Footer) -> bool:
+    """Whether a shard is today's: made under the planned fingerprint, or a text imported for this content."""
+    if footer.fingerprint == entry.fingerprints.get(stage):
+        return True
+    imported = str(footer.basis.get("version", "")).startswith("import")
+    return stage in TEXTS and imported and footer.basis.get("facts", {}).get("source", "") in ("", entry.source_hash)
+
+
+def current(store: Store, entry: Entry, stage: str) -> bool:
+    """Whether a video has today's shard of a stage."""
+    mark = entry.fingerprints.get(stage)
+    if mark and store.is_current(stage, entry.video_id, mark):
+        return True
+    footer = store.footer(stage, entry.video_id) if stage in TEXTS else None
+    return footer is not None and holds(entry, stage, footer)
+
+
+def quarantine(store: Store, entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """The rows of today's quarantine: of videos in the dataset, under the planned fingerprint."""
+    known = {entry.video_id: entry for entry in entries}
+    return [row for row in store.quarantine_rows()
+            if row["video_id"] in known
+            and row["fingerprint"] == known[row["video_id"]].fingerprints.get(row["stage"], "")]
+
+
+def set_aside(store: Store, entry: Entry, stages: Iterable[str]) -> str:
+    """Why a video is in quarantine now, at any of `stages`, or ""."""
+    if entry.problem:
+        return entry.problem
+    for stage in stages:
+        row = store.quarantined(stage, entry.video_id)
+        if row and row["fingerprint"] == entry.fingerprints.get(stage, ""):
+            return f"{row['kind']}: {row['reason']}"
+    return ""
+
+
+def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
+    """Shards (and quarantine rows, under "quarantine") of videos other than `ids`, by stage."""
+    found = {stage: {store.path(stage, video_id) for video_id in ids} for stage in STAGES}
+    found["quarantine"] = {store.quarantine_path(stage, video_id) for stage in STAGES for video_id in ids}
+    return {stage: gone for stage, kept in found.items() if (gone := [p for p in store.shards(stage) if p not in kept])}
+
+
+def copies(contents: Iterable[tuple[str, str, str]]) -> list[Copies]:
+    """Videos that are one another's copies, from (video_id, split, content hash); leaks first."""
+    same: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for video_id, split, content in contents:
+        if content:
+            same[content].append((split, video_id))
+    found = [Copies(tuple(sorted(name for split, name in group if split == "train")),
+                    tuple(sorted(name for split, name in group if split == "test")))
+             for group in same.values() if len(group) > 1]
+    return sorted(found, key=lambda group: (not group.leak, group.train, group.test))
