@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.words import counted
+
 if TYPE_CHECKING:
     from dbvad.training.config import TrainConfig
     from dbvad.training.run import Result
@@ -128,12 +130,14 @@ def _number(text: str) -> float | str:
 
 
 def _show(result: "Result", artifacts: Path) -> None:
+
     held = f", {result.held_out} held out" if result.held_out else ""
-    print(f"trained on {result.videos} videos ({result.abnormal} abnormal, {result.described} described{held}), "
-          f"{len(result.classes) - 1} classes, {result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s "
+    print(f"trained on {counted(result.videos, 'video')} ({result.abnormal} abnormal, {result.described} "
+          f"described{held}), {counted(len(result.classes) - 1, 'class')}, {counted(result.epochs, 'epoch')}, "
+          f"{counted(result.steps, 'step')} in {result.seconds:.0f} s "
           f"({result.device}, {result.precision})")
     if result.dropped:
-        print(f"{len(result.dropped)} videos without features were left out: see `dbvad pipeline failures`")
+        print(f"left out for want of features: {counted(len(result.dropped), 'video')}, see `dbvad pipeline failures`")
     if result.held_out:
         print(f"AUC of held-out videos after epoch {result.best_epoch}: {100 * result.holdout_auc:.2f}")
     print(f"loss of the last epoch {result.loss:.4f}; model in {result.run}/model.safetensors")

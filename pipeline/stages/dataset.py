@@ -21,6 +21,7 @@ from pipeline.stages.labels import (
     from_ucf_crime,
     from_xd_violence,
 )
+from pipeline.words import counted
 
 HASH_THREADS = 4
 
@@ -130,7 +131,7 @@ def summary(sources: list[Source]) -> str:
     counts = Counter((source.facts["split"], bool(source.facts["labels"])) for source in sources)
     parts = [f"{split} {counts[split, False]} normal + {counts[split, True]} abnormal" for split in SPLITS]
     rest = counts["", False]
-    return f"{len(sources)} videos: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
+    return f"{counted(len(sources), 'video')}: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
 
 
 def _files(folder: Path) -> Iterator[Path]:
