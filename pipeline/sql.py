@@ -29,7 +29,7 @@ EXTRA_VIEWS = {
     "description_quality": """
            select video_id, prompt_id, finish_reason, output_tokens, length(text) as characters,
                   len(list_distinct(string_split(lower(text), ' '))) / len(string_split(text, ' ')) as distinct_words,
-                  flags, len(flags) = 0 as good
+                  flags, len(flags) = 0 and finish_reason = 'stop' as good
            from described""",
 }
 PATTERN = re.compile(r"([*?\[])")  # what DuckDB takes for a pattern in a path

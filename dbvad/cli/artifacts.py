@@ -7,6 +7,7 @@ import typer
 
 from dbvad.cli.pipeline import STAGES as STAGE_NAMES
 from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption, choose
+from pipeline.words import counted
 
 app = typer.Typer(no_args_is_help=True, help="Look at the shards on disk: how each was made, whether it is whole.")
 MB = 2**20
@@ -46,7 +47,7 @@ def show(
         if footer is not None:
             shown += 1
             rows = store.read(name, video, ["video_id"]).num_rows
-            print(f"{name}: {rows} rows, {store.path(name, video)}")
+            print(f"{name}: {counted(rows, 'row')}, {store.path(name, video)}")
             print(json.dumps({"fingerprint": footer.fingerprint, "made_from": footer.basis, "provenance": footer.meta},
                              indent=2, ensure_ascii=False))
     if not shown:
@@ -78,7 +79,7 @@ def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption =
         if faults:
             print_table(["stage", "shard", "fault"], faults)
         remedy = ": delete the broken ones and run the pipeline again, it makes them anew" if faults else ""
-        print(f"{checked} shards read, {len(faults)} broken{remedy}")
+        print(f"{counted(checked, 'shard')} read, {len(faults)} broken{remedy}")
     return 3 if faults else 0
 
 
@@ -100,7 +101,7 @@ def gc(
     size = sum(path.stat().st_size for path in gone) / MB
     for path in gone:
         print(path.relative_to(artifacts))
-    print(f"{len(gone)} shards, {size:.1f} MB of no video in the dataset"
+    print(f"{counted(len(gone), 'shard')}, {size:.1f} MB of no video in the dataset"
           + (" (--delete removes them)" if gone and not delete else ""))
     if gone and delete:
         with exclusive(artifacts):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline.words import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -70,10 +72,10 @@ def copies_told(groups: "Sequence[Copies]") -> list[str]:
     alike = [" = ".join(names) for group in groups for names in (group.train, group.test) if len(names) > 1]
     found = []
     if leaks:
-        found.append(f"leak: {_counted(leaks, 'test video')} with the content of a training video ({few(leaks)}): take "
+        found.append(f"leak: {counted(len(leaks), 'test video')} with the content of a training video ({few(leaks)}): take "
                      f"the copies out of one split")
     if alike:
-        found.append(f"{_counted(alike, 'video')} in several copies ({few(alike)}): each copy counts as a video")
+        found.append(f"{counted(len(alike), 'video')} in several copies ({few(alike)}): each copy counts as a video")
     return found
 
 
@@ -130,7 +132,7 @@ def tell_left_over(artifacts: Path) -> None:
     gone = left_over(Store(artifacts), known)
     if gone:
         size = sum(path.stat().st_size for paths in gone.values() for path in paths) / 2**20
-        print(f"{sum(map(len, gone.values()))} shards of videos that are not in the dataset are left out; "
+        print(f"left out: {counted(sum(map(len, gone.values())), 'shard')} of videos that are not in the dataset; "
               f"`dbvad artifacts gc --delete` frees their {size:.1f} MB", file=sys.stderr)
 
 
@@ -138,7 +140,7 @@ def print_left_out(dropped: Mapping[str, str], kind: str) -> None:
     """Which videos of the dataset were left out, and why."""
     if dropped:
         told = few([f"{video_id}: {reason}" for video_id, reason in dropped.items()], "; ")
-        print(f"{_counted(list(dropped), kind)} left out ({told}): see `dbvad pipeline failures`")
+        print(f"{counted(len(dropped), kind)} left out ({told}): see `dbvad pipeline failures`")
 
 
 def few(names: Sequence[str], between: str = ", ") -> str:
@@ -186,10 +188,6 @@ def _list(parsed: "StagesFile", artifacts: Path, console: "Console") -> "Listing
         task = bar.add_task("", total=None)
         return discover(parsed.dataset, HashCache(artifacts / ".video-hashes.json"),
                         lambda done, total: bar.update(task, completed=done, total=total))
-
-
-def _counted(items: Sequence[str], noun: str) -> str:
-    return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
 
 
 def _options(config: Path, artifacts: Path) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pipeline.words import counted
+
 TITLES = {"auc": "AUC", "ap": "AP", "ap_trapezoid": "AP (trapezoid)", "ano_auc": "Ano-AUC", "macro_auc": "macro AUC",
           "false_alarms": "false alarms", "video_auc": "video AUC"}
 Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
@@ -80,8 +82,9 @@ def _show(result: dict[str, Any], run: Path, where: Path) -> None:
                  ("mAP@IoU, compat", percent(found["average_compat"]), "")]
     print_table(["metric", "%", "95 % interval"], rows)
     chosen = {"last": "the last epoch", "holdout": "the epoch best on held-out training videos"}
-    print(f"{result['videos']} test videos ({result['abnormal_videos']} abnormal), {result['frames']} frames, scale "
-          f"{result['protocol']['scale']}, weights of {chosen[result['protocol']['selection']]}")
+    print(f"{counted(result['videos'], 'test video')} ({result['abnormal_videos']} abnormal), "
+          f"{counted(result['frames'], 'frame')}, scale {result['protocol']['scale']}, weights of "
+          f"{chosen[result['protocol']['selection']]}")
     _show_notes(result)
     print(f"result in {where}, scores in {run}/scores.parquet")
 

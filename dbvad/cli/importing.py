@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.words import counted
+
 if TYPE_CHECKING:
     from dbvad.importing.descriptions import Encoder
     from dbvad.importing.descriptions import Report as Descriptions
@@ -209,7 +211,7 @@ def _show_features(report: "Report", matched: "Matched", store: "Store", seconds
         _, crops, width = used.shape
         low, high = report.norms.low, report.norms.high
         norms = f"; vectors of length {low:.3g} to {high:.3g} scaled to 1" if report.imported else ""
-        print(f"{crops} crop{'s' * (crops > 1)} of {width} numbers a snippet{norms}")
+        print(f"{counted(crops, 'crop')} of {width} numbers a snippet{norms}")
     print(f"{report.imported} imported, {report.current} up to date, {len(report.problems)} in quarantine: "
           f"{report.bytes / MB:.0f} MB in {seconds:.1f} s")
     if report.problems:

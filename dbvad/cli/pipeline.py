@@ -75,7 +75,7 @@ def run(
     _print_outcome(outcome, artifacts, as_json)
     if outcome.stage_errors or outcome.wanting:
         return 1
-    return 3 if outcome.count("quarantined") or outcome.quarantined_before else 0
+    return 3 if outcome.quarantined else 0
 
 
 @app.command()
@@ -202,10 +202,10 @@ def _print_outcome(outcome: "Outcome", artifacts: Path, as_json: bool) -> None:
         print_table(["stage", *kinds], rows)
     elif not outcome.wanting:
         print(NOTHING)
-    bad = outcome.count("quarantined") + outcome.quarantined_before
-    if bad:
+    if outcome.quarantined:
         option = "" if artifacts == Path("artifacts") else f" --artifacts {artifacts}"
-        print(f"{bad} in quarantine: `dbvad pipeline failures{option}` says what is wrong with each")
+        print(f"{len(outcome.quarantined)} in quarantine: `dbvad pipeline failures{option}` says what is wrong with "
+              "each")
 
 
 class _terminable:

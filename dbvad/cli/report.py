@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline.words import counted
+
 Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
 MB = 2**20
 
@@ -53,5 +55,6 @@ def report(
     told = [sentence for part, sentence in written.missing.items() if ladder or part != "ladder"]
     for sentence in dict.fromkeys(told):
         print(f"left out: {sentence}")
-    beside = f" and {written.files} data files beside it" if written.files else ""
-    print(f"{written.page}{beside}: {written.videos} videos, {written.bytes / MB:.1f} MB, in {seconds:.1f} s")
+    beside = f" and {counted(written.files, 'data file')} beside it" if written.files else ""
+    print(f"{written.page}{beside}: {counted(written.videos, 'video')}, {written.bytes / MB:.1f} MB, in "
+          f"{seconds:.1f} s")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.words import counted
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -102,7 +104,7 @@ def _prompt(con: "duckdb.DuckDBPyConnection", artifacts: Path) -> None:
             if line.strip() != ".views":
                 return
             for name, columns, rows in listed:
-                print(f"{name} ({rows} rows): {columns}")
+                print(f"{name} ({counted(rows, 'row')}): {columns}")
             continue
         lines.append(line)
         if line.strip() and not line.rstrip().endswith(";"):

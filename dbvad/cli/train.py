@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.words import counted
+
 if TYPE_CHECKING:
     from dbvad.training.config import TrainConfig
     from dbvad.training.run import Result
@@ -133,8 +135,9 @@ def _show(result: "Result", artifacts: Path) -> None:
     from dbvad.cli.dataset import print_left_out
 
     held = f", {result.held_out} held out" if result.held_out else ""
-    print(f"trained on {result.videos} videos ({result.abnormal} abnormal, {result.described} described{held}), "
-          f"{len(result.classes) - 1} classes, {result.epochs} epochs, {result.steps} steps in {result.seconds:.0f} s "
+    print(f"trained on {counted(result.videos, 'video')} ({result.abnormal} abnormal, {result.described} "
+          f"described{held}), {counted(len(result.classes) - 1, 'class')}, {counted(result.epochs, 'epoch')}, "
+          f"{counted(result.steps, 'step')} in {result.seconds:.0f} s "
           f"({result.device}, {result.precision})")
     print_left_out(result.dropped, "training video")
     if result.held_out:

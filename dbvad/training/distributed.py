@@ -43,13 +43,8 @@ class Group:
         """(B / size, ...) of each process -> (B, ...), with gradients."""
         if self.size == 1:
             return part
-        if not part.requires_grad:
-            parts = [torch.empty_like(part) for _ in range(self.size)]
-            dist.all_gather(parts, part.contiguous())
-            return torch.cat(parts)
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(part.contiguous()))
+        gathered: Tensor = _Gather.apply(part)
+        return gathered
 
     def average_gradients(self, network: nn.Module) -> None:
         """In one message: the network is small, so a hundred messages would cost more."""
@@ -84,6 +79,22 @@ class Group:
         yield
         if self.leads and self.size > 1:
             dist.barrier()
+
+
+class _Gather(torch.autograd.Function):
+    """Parts of equal size from all processes, in order; the gradient of a part is the sum of what all make of it."""
+
+    @staticmethod
+    def forward(_: Any, part: Tensor) -> Tensor:
+        parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, part.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 @contextmanager

@@ -8,12 +8,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that work in hand can end; the second one acts at once."""
+    """An event that the first Ctrl-C or SIGTERM sets, so that work in hand can end; the second one acts at once.
+
+    A signal that is ignored stays so: a shell starts what a script puts in the background without Ctrl-C.
+    """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals reach the main thread only
         yield stopped
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def stop(number: int, _: object) -> None:
         stopped.set()

@@ -37,13 +37,13 @@ class Options:
 
 @dataclass
 class Outcome:
-    """How a run ended: units by (stage, outcome), why stages stopped, and how many were in quarantine all along.
+    """How a run ended: units by (stage, outcome), why stages stopped, and which videos are in quarantine now.
 
     `wanting`: reasons why units could not even begin, and how many, where a stage before them was not asked for.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    quarantined_before: int = 0
+    quarantined: set[str] = field(default_factory=set)
     wanting: Counter[str] = field(default_factory=Counter)
     stage_errors: dict[str, str] = field(default_factory=dict)
 
@@ -229,6 +229,7 @@ class Run:
             self._break(unit.stage, f"cannot write below {self.store.root}: {error}")
             self._ended(unit, "failed", seconds, reason=fault["reason"])
             return
+        self.outcome.quarantined.add(unit.video_id)
         reason = f"{fault['kind']}: {fault['reason']}"
         self._ended(unit, "quarantined", seconds, reason=reason, remedy=fault["remedy"])
         self.alike[unit.stage] += fault["kind"] in UNFORESEEN
@@ -295,8 +296,9 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         planned(plan)
         units, blocked = todo(plan, options)
         units = limited(units, limit)
-        before = sum(unit.state is State.QUARANTINED and _asked_for(unit, options) for unit in plan.values())
-        before -= sum(unit.state is State.QUARANTINED for unit in units)
+        again = {(unit.stage, unit.video_id) for unit in units}
+        before = {unit.video_id for key, unit in plan.items()
+                  if unit.state is State.QUARANTINED and _asked_for(unit, options) and key not in again}
         if not units:
             return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, _wanting(blocked))
         run_id = time.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
@@ -309,7 +311,8 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
             finally:
                 store.sweep(names)
         outcome.counts.update((unit.stage, "blocked") for unit, _ in blocked)
-        outcome.quarantined_before, outcome.wanting = before, _wanting(blocked)
+        outcome.quarantined |= before
+        outcome.wanting = _wanting(blocked)
         return outcome
 
 

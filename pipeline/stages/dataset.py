@@ -24,6 +24,7 @@ from pipeline.stages.labels import (
     from_ucf_crime,
     from_xd_violence,
 )
+from pipeline.words import counted
 
 HASH_THREADS = 4
 
@@ -150,7 +151,7 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
 def told(others: Counter[str]) -> str:
     """"12 files that are no videos: 9 .txt, 3 .zip", or "" if there are none."""
     kinds = ", ".join(f"{number} {kind}" for kind, number in others.most_common())
-    what = "1 file that is no video" if others.total() == 1 else f"{others.total()} files that are no videos"
+    what = counted(others.total(), "file") + (" that is no video" if others.total() == 1 else " that are no videos")
     return f"{what}: {kinds}" if kinds else ""
 
 
@@ -167,7 +168,7 @@ def summary(sources: list[Source]) -> str:
     counts = Counter((source.facts["split"], bool(source.facts["labels"])) for source in sources)
     parts = [f"{split} {counts[split, False]} normal + {counts[split, True]} abnormal" for split in SPLITS]
     rest = counts["", False]
-    return f"{len(sources)} videos: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
+    return f"{counted(len(sources), 'video')}: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
 
 
 def _files(folder: Path) -> Iterator[Path]:

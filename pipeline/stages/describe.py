@@ -24,7 +24,7 @@ from pipeline.instruments.vlm import Answer, Engine, EngineError, Request, Reque
 from pipeline.instruments.vlm.options import VllmOptions
 from pipeline.instruments.vlm.prompts import load as load_prompt
 from pipeline.instruments.vlm.prompts import render
-from pipeline.instruments.vlm.quality import check
+from pipeline.instruments.vlm.quality import check, finished
 from pipeline.stages.models import ModelIdentity, name_of
 from pipeline.stages.select import role
 
@@ -121,16 +121,19 @@ class Describe:
 
 
 def _ask(engine: Engine, request: Request) -> tuple[Answer, list[str]]:
-    """The answer and what is wrong with it; a flagged one is asked for once more, and the better one kept."""
+    """The answer and what is wrong with it; a flagged one is asked for once more, and the better one kept.
+
+    Better is a finished one, whatever else is wrong with it, then the one with fewer flags, then the first.
+    """
     answer = engine.describe(request)
     flags = check(answer.text, answer.finish_reason)
     if not flags:
         return answer, []
     second = engine.describe(replace(request, temperature=SECOND_TEMPERATURE, seed=SECOND_SEED))
     second_flags = check(second.text, second.finish_reason)
-    if len(second_flags) >= len(flags):
-        return answer, [*flags, "asked_twice"]
-    return second, [*second_flags, "asked_twice"]
+    better, wrong = min((answer, flags), (second, second_flags),
+                        key=lambda one: (not finished(one[0].finish_reason), len(one[1])))
+    return better, [*wrong, "asked_twice"]
 
 
 def key_frames(video_id: str, store: Store) -> tuple[bytes, ...]:

@@ -44,6 +44,7 @@ def artifacts(tmp_path):
 def test_two_processes_make_the_steps_of_one(artifacts):
     done = launch(artifacts, CONFIG)
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     result = train(CONFIG, artifacts, artifacts / "one")
     one, two = (load_file(artifacts / name / "model.safetensors") for name in ("one", "two"))
     for key, value in one.items():

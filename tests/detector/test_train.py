@@ -19,6 +19,7 @@ from dbvad.data.dataset import DataError
 from dbvad.evaluation.evaluate import evaluate
 from dbvad.training.checkpoint import CheckpointError, load_checkpoint, load_model
 from dbvad.training.config import TrainConfig
+from dbvad.training.interrupt import stop_on_signal
 from dbvad.training.loop import Interrupted, learning_rate, train
 from dbvad.training.run import Run, TrainError, run_config
 from tests.detector.planted import World, plant
@@ -115,6 +116,19 @@ def test_ctrl_c_leaves_a_checkpoint(artifacts, tmp_path):
     assert run_config(tmp_path / "run") == config
     with pytest.raises(CheckpointError, match="its training has not ended: go on with"):
         load_model(tmp_path / "run")
+
+
+def test_what_is_started_without_ctrl_c_stays_so_and_sigterm_still_stops_it():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as stopped:
+            signal.raise_signal(signal.SIGINT)
+            assert not stopped.is_set()
+            signal.raise_signal(signal.SIGTERM)
+            assert stopped.is_set()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_poisoned_test_videos_change_nothing(tmp_path):

@@ -116,7 +116,7 @@ def test_the_log_has_one_line_for_each_unit(ward: World) -> None:
 def test_the_next_run_leaves_quarantined_videos_alone(ill: World) -> None:
     outcome = ill.run(stages(ill))
     assert ill.begun() == {}
-    assert (outcome.quarantined_before, outcome.count("quarantined")) == (len(FAULTS) + 1, 0)
+    assert (len(outcome.quarantined), outcome.count("quarantined")) == (len(FAULTS) + 1, 0)
 
 
 def test_retry_failed_tries_again_and_counts_the_attempts(ill: World) -> None:
@@ -126,7 +126,8 @@ def test_retry_failed_tries_again_and_counts_the_attempts(ill: World) -> None:
     assert ill.begun() == {("words", "early"): 1, ("upper", "bad"): 1, ("upper", "killed"): 1}
     assert [ill.failure(stage, video)["attempts"] for stage, video in
             (("words", "early"), ("upper", "bad"), ("upper", "killed"))] == [2, 2, 2]
-    assert (outcome.quarantined_before, outcome.count("quarantined")) == (0, 3)
+    assert outcome.quarantined == {"early.txt", "bad.txt", "killed.txt"}
+    assert outcome.count("quarantined") == 3
 
 
 def test_a_mended_video_leaves_quarantine(ill: World) -> None:
@@ -143,3 +144,10 @@ def test_a_video_published_by_an_interrupted_run_leaves_quarantine_at_the_next(i
     ill.run(stages(ill))
     assert not ill.failure("upper", "bad")
     assert ill.failure("upper", "error")
+
+
+def test_a_video_that_two_stages_refuse_is_one_video_in_quarantine(world: World) -> None:
+    roots = [Toy("words"), Toy("upper")]
+    outcome = world.write(ill="words!bad upper!bad").run(roots)
+    assert (outcome.quarantined, outcome.count("quarantined")) == ({"ill.txt"}, 2)
+    assert world.run(roots).quarantined == {"ill.txt"}

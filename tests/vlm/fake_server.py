@@ -1,6 +1,7 @@
 """A stand-in for vLLM's OpenAI-compatible server, in the standard library, with faults on demand.
 
-A prompt asks for its own faults: `fault=500*2` makes its first two attempts fail. What the server saw is kept in files
+A prompt asks for its own faults: `fault=500*2` makes its first two attempts fail, `ends=abort*2` gives their answers
+that reason to end ("null" for none). What the server saw is kept in files
 under $FAKE_STATE, so that counts survive its restarts: `seen` (a line a request) and `answered` (a line an answer).
 As vLLM does, it has a second process (the engine core), here in a session of its own to make escape easy.
 With `--upstream URL` it is a bad network before a real server: what no fault strikes is handed on, and answered there.
@@ -112,9 +113,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         asked = {name: body.get(name) for name in ("model", "temperature", "seed", "max_tokens", "mm_processor_kwargs")}
         count("answered", prompt)
+        ends = re.search(r"ends=(\w+)(?:\*(\d+))?", prompt)
+        reason = ends[1] if ends and attempt <= int(ends[2] or 1) else "stop"
         self.reply(200, {
             "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {
+            "choices": [{"index": 0, "finish_reason": None if reason == "null" else reason, "message": {
                 "role": "assistant", "content": f" {len(images)} images: {prompt} {json.dumps(asked)}\n"}}],
             "usage": {"prompt_tokens": 10 + len(images), "completion_tokens": 7, "total_tokens": 17 + len(images)}})
 

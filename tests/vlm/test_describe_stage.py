@@ -4,9 +4,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
 
 from pipeline.engine.store import Store
+from pipeline.instruments.vlm import Answer, Engine, Request
 from pipeline.instruments.vlm.supervise import family
+from pipeline.sql import connect
+from pipeline.stages.describe import _ask
 from tests.vlm.describe_world import describe, video
 from tests.vlm.fakes import Fake, alive, token_in
 
@@ -35,6 +42,39 @@ def test_every_video_ends_as_described_or_in_quarantine(fake: Fake, tmp_path: Pa
             assert row["flags"] == []
     assert fake.counts("starts")["start"] >= 2
     assert not list((tmp_path / "artifacts" / "servers").glob("*.json"))
+
+
+def test_an_answer_that_did_not_finish_is_asked_for_again_and_flagged_if_it_stays_so(fake: Fake,
+                                                                                     tmp_path: Path) -> None:
+    ends = ["abort", "error*2", "null*2", "length*2", "eos_token", "EOS"]
+    sources = [video(f"v{i}.mp4", f"event ends={reason}") for i, reason in enumerate(ends)]
+    describe(tmp_path, fake.options(), sources)
+    rows = [Store(tmp_path).read("describe", source.video_id).to_pylist()[0] for source in sources]
+    assert [(row["finish_reason"], row["flags"]) for row in rows] == [
+        ("stop", ["asked_twice"]), ("error", ["unfinished", "asked_twice"]), ("null", ["unfinished", "asked_twice"]),
+        ("length", ["truncated", "asked_twice"]), ("stop", []), ("stop", [])]
+    with connect(tmp_path) as con:
+        good = con.execute("select good from description_quality order by video_id").fetchall()
+    assert good == [(False,)] * 4 + [(True,)] * 2
+
+
+LOOPING, REFUSING, CUT, WHOLE = "He runs runs runs.", "I'm sorry.", "Two men push each", "Two men push a third."
+
+
+@pytest.mark.parametrize(("first", "second", "kept", "flags"), [
+    ((CUT, "abort"), (WHOLE, "stop"), WHOLE, []),
+    ((CUT, "abort"), (LOOPING, "stop"), LOOPING, ["repeated"]),
+    ((CUT, "length"), (REFUSING, "stop"), REFUSING, ["refusing"]),
+    ((LOOPING, "stop"), (CUT, "abort"), LOOPING, ["repeated"]),
+    ((LOOPING, "length"), (CUT, "abort"), CUT, ["unfinished"]),
+    ((CUT, "abort"), (CUT + " other", "error"), CUT, ["unfinished"]),
+])
+def test_the_better_of_two_answers_is_kept(first: tuple[str, str], second: tuple[str, str], kept: str,
+                                           flags: list[str]) -> None:
+    answers = iter([first, second])
+    engine = SimpleNamespace(describe=lambda _: Answer(*next(answers), 0, 0, 0.0))
+    answer, found = _ask(cast(Engine, engine), Request((b"",), "What happens?"))
+    assert (answer.text, found) == (kept, [*flags, "asked_twice"])
 
 
 def test_after_a_kill_half_way_the_server_is_asked_for_the_missing_half_only(fake: Fake, tmp_path: Path) -> None:

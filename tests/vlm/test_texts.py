@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.instruments.vlm import prompts
 from pipeline.instruments.vlm.prompts import Prompt, PromptError, load, render
-from pipeline.instruments.vlm.quality import check
+from pipeline.instruments.vlm.quality import CUT_SHORT, FLAGS, check
 
 GOOD = "A man in a dark coat enters a shop at night. He takes money from the till and runs out into the street."
 
@@ -80,6 +80,12 @@ def test_rendering_keeps_every_line_without_labels_and_fills_in_the_others(text:
     ("As an AI model, I have no eyes.", "stop", ["refusing"]),
     ("I cannot provide a description of violence.", "stop", ["refusing"]),
     ("A man falls.", "content_filter", ["refusing"]),
+    (GOOD, "abort", ["unfinished"]),
+    (GOOD, "error", ["unfinished"]),
+    (GOOD, "null", ["unfinished"]),
+    (GOOD, "model_length", ["unfinished"]),
+    ("", "tool_calls", ["empty", "unfinished"]),
+    ("A man runs. A man runs.", "abort", ["unfinished", "repeated"]),
     ("A man says sorry and helps a woman who cannot stand up.", "stop", []),
     ("Two men who cannot open the door break it. They run away. They are not seen again.", "stop", []),
     ("Cars pass at 12:00:00, 12:00:05 and 12:00:10.", "stop", []),
@@ -89,11 +95,13 @@ def test_flags(text: str, finish_reason: str, flags: list[str]) -> None:
     assert check(text, finish_reason) == flags
 
 
-@given(st.text(), st.sampled_from(["stop", "length", "content_filter", "other"]))
-def test_any_text_has_flags_of_the_vocabulary_in_order(text: str, finish_reason: str) -> None:
-    flags = check(text, finish_reason)
-    assert flags == [flag for flag in ("empty", "truncated", "repeated", "refusing") if flag in flags]
-    assert ("truncated" in flags) == (finish_reason == "length")
+@given(st.text(), st.sampled_from(["stop", "length", "content_filter"]) | st.text())
+def test_any_text_has_flags_of_the_vocabulary_in_order_and_none_only_if_it_is_finished(text: str, reason: str) -> None:
+    flags = check(text, reason)
+    assert flags == [flag for flag in FLAGS if flag in flags]
+    assert ("truncated" in flags) == (reason == "length")
+    assert ("unfinished" in flags) == (reason not in {"stop", *CUT_SHORT})
+    assert reason == "stop" or flags
 
 
 @given(st.lists(st.from_regex(r"[a-z]{2,9}", fullmatch=True), min_size=2, max_size=9))

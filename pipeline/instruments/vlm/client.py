@@ -20,6 +20,10 @@ REMEDIES = (  # (words of the server's message, kind, remedy)
 )
 
 
+# The closing token under the names of other servers (text-generation-inference, hosted APIs), in lower case.
+OWN_END = {"stop", "eos", "eos_token", "end_turn"}
+
+
 class Transient(Exception):
     """An attempt failed in a way that the next one may not.
 
@@ -64,11 +68,17 @@ async def ask(client: openai.AsyncOpenAI, model: str, request: Request, messages
     latency_ms = (time.perf_counter() - started) * 1000
     try:
         choice, usage = completion.choices[0], completion.usage
-        return Answer(text=str(choice.message.content or "").strip(), finish_reason=str(choice.finish_reason),
+        return Answer(text=str(choice.message.content or "").strip(), finish_reason=_ending(choice.finish_reason),
                       prompt_tokens=int(usage.prompt_tokens) if usage else 0,
                       output_tokens=int(usage.completion_tokens) if usage else 0, latency_ms=latency_ms)
     except (AttributeError, LookupError, TypeError, ValueError):  # openai hands on whatever JSON, or text, it was sent
         raise Transient("garbage", f"an answer that is no chat completion: {str(completion)[:200]!r}") from None
+
+
+def _ending(reason: object) -> str:
+    """ "stop" where the model ended its answer, else the server's own word, "null" if it gave none."""
+    word = "null" if reason is None else str(reason)
+    return "stop" if word.lower() in OWN_END else word
 
 
 async def served_name(client: openai.AsyncOpenAI, model: str, revision: str | None, *, timeout_s: float) -> str:

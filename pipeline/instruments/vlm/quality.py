@@ -13,23 +13,32 @@ REFUSAL = re.compile(
     r"|^(?:sorry|i apologi[sz]e)\b",
     re.IGNORECASE,
 )
+FLAGS = ("empty", "truncated", "unfinished", "repeated", "refusing")
+CUT_SHORT = {"length": "truncated", "content_filter": "refusing"}  # every other reason but "stop": unfinished
 # The same one to eight words three times running, or a single character eight times.
 LOOP = re.compile(r"\b(\w+(?:\W+\w+){0,7}?)(?:\W+\1\b){2,}|([^\W_])\2{7,}", re.IGNORECASE)
 
 
 def check(text: str, finish_reason: str) -> list[str]:
-    """Flags of a description, in this order: "empty", "truncated", "repeated", "refusing"; [] if nothing is wrong.
+    """Flags of a description, in the order of FLAGS; [] if nothing is wrong, which takes an answer that is finished.
 
-    empty: no letter in it. truncated: cut at the token limit. repeated: a sentence twice, or words in a loop.
-    refusing: the model speaks of itself instead, or a content filter stopped it.
+    empty: no letter in it. truncated: cut at the token limit. unfinished: ended by anything else but the model (an
+    abort, an error, a call of a tool, a word not known here). repeated: a sentence twice, or words in a loop. refusing:
+    the model speaks of itself instead, or a content filter stopped it.
     """
-    flags = {
+    found = {
         "empty": not re.search(r"[^\W\d_]", text),
-        "truncated": finish_reason == "length",
         "repeated": _repeats(text),
-        "refusing": finish_reason == "content_filter" or bool(REFUSAL.search(text.strip().replace("’", "'"))),
+        "refusing": bool(REFUSAL.search(text.strip().replace("’", "'"))),
     }
-    return [flag for flag, found in flags.items() if found]
+    if not finished(finish_reason):
+        found[CUT_SHORT.get(finish_reason, "unfinished")] = True
+    return [flag for flag in FLAGS if found.get(flag)]
+
+
+def finished(finish_reason: str) -> bool:
+    """Whether the model itself ended its answer."""
+    return finish_reason == "stop"
 
 
 def _repeats(text: str) -> bool:
