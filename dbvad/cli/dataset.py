@@ -72,8 +72,8 @@ def copies_told(groups: "Sequence[Copies]") -> list[str]:
     alike = [" = ".join(names) for group in groups for names in (group.train, group.test) if len(names) > 1]
     found = []
     if leaks:
-        found.append(f"leak: {counted(len(leaks), 'test video')} with the content of a training video ({few(leaks)}): take "
-                     f"the copies out of one split")
+        found.append(f"leak: {counted(len(leaks), 'test video')} with the content of a training video ({few(leaks)}): "
+                     f"take the copies out of one split")
     if alike:
         found.append(f"{counted(len(alike), 'video')} in several copies ({few(alike)}): each copy counts as a video")
     return found
