@@ -25,6 +25,7 @@ SCHEMA = pa.schema([pa.field(name, type_, nullable=False) for name, type_ in (
     ("source_hash", pa.string()), ("size", pa.int64()), ("problem", pa.string()),
     *((stage, pa.string()) for stage in STAGES))])
 ABOUT = b"dbvad"
+ORDER = tuple(STAGES)
 TEXTS = ("describe", "embed")  # what people import beside features of the pipeline's own
 
 
@@ -114,7 +115,9 @@ def holds(entry: Entry, stage: str, footer: Footer) -> bool:
 
 
 def current(store: Store, entry: Entry, stage: str) -> bool:
-    """Whether a video has today's shard of a stage."""
+    """Whether a video has today's shard of a stage, and nothing keeps it from being used."""
+    if set_aside(store, entry, stage):
+        return False
     mark = entry.fingerprints.get(stage)
     if mark and store.is_current(stage, entry.video_id, mark):
         return True
@@ -130,11 +133,14 @@ def quarantine(store: Store, entries: Iterable[Entry]) -> list[dict[str, Any]]:
             and row["fingerprint"] == known[row["video_id"]].fingerprints.get(row["stage"], "")]
 
 
-def set_aside(store: Store, entry: Entry, stages: Iterable[str]) -> str:
-    """Why a video is in quarantine now, at any of `stages`, or ""."""
+def set_aside(store: Store, entry: Entry, last: str) -> str:
+    """Why a video is in quarantine now, at stage `last` or at one before it; "" if it is not.
+
+    What was made of it there or below, when it was not, may still be up to date: nobody uses it.
+    """
     if entry.problem:
         return entry.problem
-    for stage in stages:
+    for stage in ORDER[:ORDER.index(last) + 1]:
         row = store.quarantined(stage, entry.video_id)
         if row and row["fingerprint"] == entry.fingerprints.get(stage, ""):
             return f"{row['kind']}: {row['reason']}"
@@ -149,10 +155,10 @@ def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
 
 
 def copies(contents: Iterable[tuple[str, str, str]]) -> list[Copies]:
-    """Videos that are one another's copies, from (video_id, split, content hash); leaks first."""
+    """Videos of a split that are one another's copies, from (video_id, split, content hash); leaks first."""
     same: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for video_id, split, content in contents:
-        if content:
+        if content and split:
             same[content].append((split, video_id))
     found = [Copies(tuple(sorted(name for split, name in group if split == "train")),
                     tuple(sorted(name for split, name in group if split == "test")))

@@ -22,7 +22,6 @@ from pipeline.manifest import read as read_manifest
 
 NORMAL = "normal"  # class 0, the name that a video without labels goes by
 RUN_PIPELINE = "run `dbvad pipeline run`"
-UP_TO_SCORE = ("ingest", "decode", "score")
 IMPORT_AGAIN = "run the same `dbvad import features` again, it goes on where it was"
 RUN_SCORE, RUN_EMBED = "run `dbvad pipeline run score`", "run `dbvad pipeline run embed`"
 
@@ -131,11 +130,10 @@ def read_index(store: Store, split: str) -> Index:
     dropped, missing, makings = dict[str, str](), [], {}
     for entry in entries:
         found, probed = _current(store, "score", entry), _current(store, "ingest", entry)
-        if found is None or probed is None:
-            if reason := set_aside(store, entry, UP_TO_SCORE):
-                dropped[entry.video_id] = reason
-            else:
-                missing.append(entry.video_id)
+        if reason := set_aside(store, entry, "score"):
+            dropped[entry.video_id] = reason
+        elif found is None or probed is None:
+            missing.append(entry.video_id)
         elif found.rows == 0:
             dropped[entry.video_id] = "it has no snippet"
         else:
@@ -286,7 +284,8 @@ def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarra
     marks = []
     entries = {entry.video_id: entry for entry in _manifest(store).of("train")}
     for place, video in enumerate(videos):
-        footer = _current(store, "embed", entries[video.video_id])
+        entry = entries[video.video_id]
+        footer = None if set_aside(store, entry, "embed") else _current(store, "embed", entry)
         has = footer is not None and footer.rows > 0
         marks.append(footer.fingerprint if footer is not None and has else "")
         if has:

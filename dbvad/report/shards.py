@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dbvad.report.inputs import Video, read_rows
 from pipeline.contracts import STAGES
 from pipeline.engine.store import Footer, Store
-from pipeline.manifest import Entry, holds
+from pipeline.manifest import Entry, holds, set_aside
 
 TRAINING_ONLY = ("select", "describe", "embed")
 KEY_COLUMNS = ["rank", "frame_idx", "score", "strategy"]
@@ -79,7 +79,8 @@ def read_shards(store: Store, entry: Entry | None) -> Shards:
     # The rest is empty by design.
     made = [stage for stage in STAGES if entry and (entry.split == "train" or stage not in TRAINING_ONLY)]
     footers = {stage: footer for stage in made
-               if entry and (footer := store.footer(stage, entry.video_id)) and holds(entry, stage, footer)}
+               if entry and (footer := store.footer(stage, entry.video_id)) and holds(entry, stage, footer)
+               and not set_aside(store, entry, stage)}
     paths = {stage: store.path(stage, footer.video_id) for stage, footer in footers.items()}
     frame_idx, pts_s = _columns(paths.get("decode"), ["frame_idx", "pts_s"])
     first_frame, crop, relevance, novelty = _columns(paths.get("score"), ["frame_idx", "crop", "relevance", "novelty"])
