@@ -14,8 +14,8 @@ from pipeline.words import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.engine.plan import Plan
-    from pipeline.engine.stage import Source, Stage
+    from pipeline.engine.plan import Plan, State
+    from pipeline.engine.stage import Stage
     from pipeline.manifest import Copies, Entry, Manifest
     from pipeline.stages import StagesFile
     from pipeline.stages.dataset import Listing
@@ -41,14 +41,13 @@ def open_dataset(config: Path, artifacts: Path, console: "Console") -> tuple[lis
     return built, listing
 
 
-def chosen(sources: Sequence["Source"], names: Sequence[str] | None) -> Collection[str] | None:
-    """Ids of the videos that are named, or that match a pattern where no video is called so; None for all.
+def chosen(ids: Sequence[str], names: Sequence[str] | None) -> Collection[str] | None:
+    """Of the ids those of videos that are named, or that match a pattern where no video is called so; None for all.
 
     Raises a usage error for a name that is of no video.
     """
     if not names:
         return None
-    ids = [source.video_id for source in sources]
     found: set[str] = set()
     for name in names:
         hits = {name} & set(ids) or {video_id for video_id in ids if fnmatch.fnmatchcase(video_id, name)}
@@ -118,6 +117,39 @@ def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
     if changed:
         raise ChangedDataset(f"the dataset has changed since the last `dbvad pipeline run`: {changed}. Bring the "
                              f"artifacts up to date: dbvad pipeline run{_options(config, artifacts)}")
+
+
+def imported(artifacts: Path) -> "Manifest | None":
+    """The list of videos of imported artifacts, which no stages file speaks of; None for all others."""
+    from pipeline.manifest import NoManifest, read
+
+    try:
+        manifest = read(artifacts)
+    except NoManifest:
+        return None
+    return manifest if manifest.made_by == "import" else None
+
+
+def import_standing(manifest: "Manifest", artifacts: Path, names: Sequence[str] | None,
+                    ) -> list[tuple[str, str, "State", str]]:
+    """(video, stage, state, reason) of what an import makes; texts are of training videos alone."""
+    from pipeline.engine.plan import State
+    from pipeline.engine.store import Store
+    from pipeline.manifest import current, set_aside
+
+    store, found = Store(artifacts), []
+    ids = chosen([entry.video_id for entry in manifest.entries], names)
+    for entry in manifest.entries:
+        for stage in ("ingest", "score", *(("describe", "embed") if entry.split == "train" else ())):
+            if ids is not None and entry.video_id not in ids:
+                continue
+            if reason := set_aside(store, entry, stage):
+                found.append((entry.video_id, stage, State.QUARANTINED, reason))
+            elif current(store, entry, stage):
+                found.append((entry.video_id, stage, State.DONE, "imported"))
+            else:
+                found.append((entry.video_id, stage, State.MISSING, "not imported"))
+    return found
 
 
 def tell_left_over(artifacts: Path) -> None:

@@ -64,7 +64,8 @@ def run(
     for stage in built:
         if workers is not None and stage.name in wanted:
             stage.workers = workers
-    options = Options(wanted, chosen(listing.sources, video), retry_failed, force, keep_going)
+    ids = chosen([source.video_id for source in listing.sources], video)
+    options = Options(wanted, ids, retry_failed, force, keep_going)
     store = Store(artifacts)
     if dry_run:
         _print_todo(built, listing.sources, store, options, limit, as_json)
@@ -90,26 +91,32 @@ def status(
     """Where every stage stands, and why what is not done is not."""
     from rich.console import Console
 
-    from dbvad.cli.dataset import chosen, open_dataset
+    from dbvad.cli.dataset import chosen, import_standing, imported, open_dataset, tell_left_over
     from dbvad.cli.output import print_json, print_table
     from pipeline.engine.plan import State, make_plan
     from pipeline.engine.store import Store
 
-    built, listing = open_dataset(config, artifacts, Console(stderr=True))
-    ids = chosen(listing.sources, [why] if why else video)
-    plan = make_plan(built, [s for s in listing.sources if ids is None or s.video_id in ids], Store(artifacts))
+    names = [why] if why else video
+    if (found := imported(artifacts)) is not None:
+        standing = import_standing(found, artifacts, names)
+    else:
+        built, listing = open_dataset(config, artifacts, Console(stderr=True))
+        ids = chosen([source.video_id for source in listing.sources], names)
+        plan = make_plan(built, [s for s in listing.sources if ids is None or s.video_id in ids], Store(artifacts))
+        standing = [(unit.video_id, unit.stage, unit.state, unit.reason) for unit in plan.values()]
+    tell_left_over(artifacts)
     if why:
         columns: list[str] = ["video", "stage", "state", "reason"]
-        rows: list[tuple[object, ...]] = [(u.video_id, u.stage, str(u.state), u.reason) for u in plan.values()]
+        rows: list[tuple[object, ...]] = [(name, stage, str(state), reason) for name, stage, state, reason in standing]
     else:
-        counts = Counter((unit.stage, unit.state) for unit in plan.values())
-        reasons = {stage.name: Counter(unit.reason for unit in plan.values()
-                                       if unit.stage == stage.name and unit.state is not State.DONE)
-                   for stage in built}
+        counts = Counter((stage, state) for _, stage, state, _ in standing)
+        reasons: dict[str, Counter[str]] = {stage: Counter() for _, stage, _, _ in standing}
+        for _, stage, state, reason in standing:
+            reasons[stage][reason] += state is not State.DONE
         columns = ["stage", *(str(state) for state in State), "why not done (videos)"]
-        rows = [(stage.name, *(counts[stage.name, state] for state in State),
-                 "; ".join(f"{reason} ({n})" for reason, n in reasons[stage.name].most_common(3)))
-                for stage in built]
+        rows = [(stage, *(counts[stage, state] for state in State),
+                 "; ".join(f"{reason} ({n})" for reason, n in why_not.most_common(3) if n))
+                for stage, why_not in reasons.items()]
     (print_json if as_json else print_table)(columns, rows)
 
 

@@ -4,12 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer import BadParameter
 
 from dbvad.cli import main
 from dbvad.cli.dataset import chosen
-from pipeline.engine.stage import Source
 from tests import videos
 
 
@@ -122,10 +122,25 @@ def test_a_video_that_comes_back_costs_nothing(here, capsys) -> None:
 
 
 def test_a_name_is_taken_as_it_is_written_before_it_is_a_pattern() -> None:
-    sources = [Source(name, Path(name), "h") for name in ("a[1].mp4", "a1.mp4", "b/it's $5.mp4")]
-    assert chosen(sources, ["a[1].mp4"]) == {"a[1].mp4"}
-    assert chosen(sources, ["a[12].mp4"]) == {"a1.mp4"}
-    assert chosen(sources, ["b/*", "a1.mp4"]) == {"b/it's $5.mp4", "a1.mp4"}
-    assert chosen(sources, None) is None
+    ids = ["a[1].mp4", "a1.mp4", "b/it's $5.mp4"]
+    assert chosen(ids, ["a[1].mp4"]) == {"a[1].mp4"}
+    assert chosen(ids, ["a[12].mp4"]) == {"a1.mp4"}
+    assert chosen(ids, ["b/*", "a1.mp4"]) == {"b/it's $5.mp4", "a1.mp4"}
+    assert chosen(ids, None) is None
     with pytest.raises(BadParameter, match="no video matches x"):
-        chosen(sources, ["x"])
+        chosen(ids, ["x"])
+
+
+def test_status_of_imported_artifacts_needs_no_stages_file(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("features").mkdir()
+    for name, rows in (("a", 3), ("b", 4), ("c", 0)):
+        np.save(Path("features") / f"{name}.npy", np.ones((rows, 4), np.float32))
+    label(a="fire,train", b="normal,test", c="fire,train")
+    assert call("import", "features", "features", "--labels", "labels.csv") == 3
+    capsys.readouterr()
+    call("pipeline", "status", "--json")
+    rows = {row["stage"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["score"]["done"], rows["score"]["quarantined"], rows["embed"]["missing"]) == (2, 1, 1)
+    call("pipeline", "status", "--why", "a")
+    assert "not imported" in capsys.readouterr().out
