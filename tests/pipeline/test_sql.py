@@ -46,9 +46,9 @@ def ingest(store: Store, video_id: str, split: str = "train", *labels: str) -> N
         "fps": 25.0, "n_frames": 50, "width": 4, "height": 3, "codec": "h264"})
 
 
-def describe(store: Store, video_id: str, text: str, *flags: str) -> None:
+def describe(store: Store, video_id: str, text: str, *flags: str, ended: str = "stop") -> None:
     publish(store, DESCRIBE, video_id, {
-        "text": text, "model": "m", "revision": "r", "prompt_id": "neutral-v1", "finish_reason": "stop",
+        "text": text, "model": "m", "revision": "r", "prompt_id": "neutral-v1", "finish_reason": ended,
         "prompt_tokens": 9, "output_tokens": 5, "latency_ms": 1.5, "flags": list(flags)})
 
 
@@ -110,6 +110,13 @@ def test_an_empty_view_has_the_types_of_a_filled_one(store: Store, filled: duckd
     with closing(connect(store.root)) as con:
         for name in ("ingest", "score", "selected", "described", "embed", "quarantine", "runs", "description_quality"):
             assert rows(con, f"describe {name}") == rows(filled, f"describe {name}"), name
+
+
+def test_a_description_that_was_cut_off_is_not_good_even_where_nobody_flagged_it(store: Store) -> None:
+    describe(store, "a", "Two men push each", ended="abort")
+    describe(store, "b", "Two men push each other.")
+    with closing(connect(store.root)) as con:
+        assert rows(con, "select video_id, good from description_quality order by 1") == [("a", False), ("b", True)]
 
 
 def test_views_are_listed_with_columns_and_rows(filled: duckdb.DuckDBPyConnection) -> None:
