@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from dbvad.demo.build_models import HELD_OUT, MODELS, STORIES
+from dbvad.demo.training import qwen_lessons, qwen_sight
 from dbvad.demo.training import qwen_training as training
 from dbvad.demo.training.data import LABELS, pictures, sample_scene
 from dbvad.demo.training.figures import clip_figures, qwen_figures
@@ -31,7 +32,7 @@ def qwen(tmp_path_factory, stories):
 
 
 def _school(stories, processor):
-    return training._School(stories, processor, (NEUTRAL, load("class_aware-v1")))
+    return qwen_lessons.School(stories, processor, (NEUTRAL, load("class_aware-v1")))
 
 
 def test_batched_vision_equals_that_of_transformers(qwen, stories):
@@ -41,14 +42,14 @@ def test_batched_vision_equals_that_of_transformers(qwen, stories):
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     inputs = processor(text=[text], images=[Image.fromarray(f) for f in frames], return_tensors="pt")
     with torch.no_grad():
-        mine = training.see(net.model.visual, training._float(frames)).flatten(0, 1)
+        mine = qwen_sight.see(net.model.visual, qwen_sight.to_float(frames)).flatten(0, 1)
         theirs = net.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output
     assert torch.allclose(mine, theirs, atol=1e-5)
     ids = inputs["input_ids"][0].tolist()
     assert ids == _school(stories, processor)._prefix(3, NEUTRAL)
     image = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
     expected, _ = net.model.get_rope_index(inputs["input_ids"], inputs["mm_token_type_ids"], inputs["image_grid_thw"])
-    assert torch.equal(training.positions(ids, image), expected[:, 0])
+    assert torch.equal(qwen_sight.positions(ids, image), expected[:, 0])
 
 
 def test_a_lesson_speaks_of_an_event_only_if_a_frame_shows_it(qwen, stories):
