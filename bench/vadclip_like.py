@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.instruments.clip_text import TextTower
+from pipeline.instruments.clip.text_tower import TextTower
 
 SIDE = 10  # learnable tokens before and after a label's words
 LENGTH = 256  # snippets of a sequence

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dbvad.model.layers import FeedForward
-from pipeline.instruments.clip_text import TextTower
+from pipeline.instruments.clip.text_tower import TextTower
 
 Skip = Literal["residual", "vadclip"]
 Pool = Literal["softmax", "sigmoid"]
