@@ -27,6 +27,11 @@ def evaluate(
     names: Annotated[float, typer.Option(help="Weight of likeness to the anomalies' names, such as 10.")] = 0.0,
     threshold: Annotated[float, typer.Option(help="Score that counts as a false alarm.")] = 0.5,
     oracle: Annotated[bool, typer.Option("--oracle", help="Also the best epoch on the test set; no result.")] = False,
+    scores: Annotated[Path | None, typer.Option(help="Judge these scores, a file or a folder, whoever made them; runs "
+                                                     "named too are shown beside.")] = None,
+    snippet: Annotated[int | None, typer.Option(min=1, help="Frames that each of --scores stands for.")] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Leave out test videos without --scores."
+                                                )] = False,
     row: Annotated[Row | None, typer.Option(help="Print a table row instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the result; RUN/result.json by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
@@ -36,8 +41,14 @@ def evaluate(
 
     Writes RUN/result.json and RUN/scores.parquet. Annotations: UCF-Crime's or XD-Violence's own files, or a CSV with
     video,start,end[,label] in frames (start_s,end_s: in seconds). Without them only whole videos are judged. Several
-    runs, one a seed, give mean and standard deviation as well.
+    runs, one a seed, give mean and standard deviation as well. Scores from elsewhere: docs/evaluation.md.
     """
+    if scores and not runs:
+        if oracle or names or crop is not None or scale != "bins":
+            raise typer.BadParameter("--scale, --crop, --names and --oracle act on a run's features, not on --scores: "
+                                     "leave them out, or name a run")
+    elif not scores and (snippet or allow_missing):
+        raise typer.BadParameter("--snippet and --allow-missing belong to --scores")
     from dbvad.cli.dataset import check_unchanged
     from dbvad.evaluation.evaluate import evaluate as judge
     from dbvad.evaluation.evaluate import save_result
@@ -47,7 +58,7 @@ def evaluate(
     from dbvad.scoring.protocol import Protocol
 
     check_unchanged(artifacts)
-    folders = runs or [Path("runs/default")]
+    folders = runs or ([] if scores else [Path("runs/default")])
     protocol = Protocol(scale=scale, crop=crop, smooth=smooth, names=names, ends=ends, threshold=threshold)
     results = []
     for run in folders:
@@ -55,13 +66,25 @@ def evaluate(
                        track=track(f"score videos with {run}"))
         save_result(run / "result.json", result)
         results.append(result)
-    whole = results[0] if len(results) == 1 else summarise(results)
+    if scores:
+        from dbvad.evaluation.beside import judge_scores
+
+        whole = judge_scores(scores, artifacts, annotations, format=format, protocol=protocol, snippet=snippet,
+                             allow_missing=allow_missing, runs=folders)
+    else:
+        whole = results[0] if len(results) == 1 else summarise(results)
     if out:
         save_result(out, whole)
     if as_json:
         import json
 
         print(json.dumps(whole, indent=2, ensure_ascii=False))
+    elif row and scores:
+        rows = [(scores.name, whole["metrics"]), *((Path(one["run"]).name, one["metrics"]) for one in whole["beside"])]
+        lines = [table_row(name, figures, row).splitlines() for name, figures in rows]
+        print("\n".join([*lines[0][:-1], *(line[-1] for line in lines)]))
+    elif scores:
+        _show_scores(whole, scores, out)
     elif row:
         print(table_row(folders[0].name if len(folders) == 1 else f"{len(folders)} runs", whole["metrics"], row))
     elif len(results) > 1:
@@ -102,6 +125,45 @@ def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> Non
         print(f"these runs differ in more than their seed: {', '.join(others)}")
     _show_notes(results[0])
     print("each run's own result is in its result.json")
+
+
+def _show_scores(result: dict[str, Any], scores: Path, out: Path | None) -> None:
+    from dbvad.cli.dataset import few
+    from dbvad.cli.output import print_table
+    from dbvad.evaluation.summary import percent
+
+    columns = ["metric", f"{scores.name} %", "95 % interval"]
+    for one in result["beside"]:
+        columns += [f"{one['run']} %", "95 % interval", "difference", "95 % interval"]
+    rows = []
+    for name, value in result["metrics"].items():
+        row = [TITLES[name], percent(value), _interval(result["intervals"].get(name))]
+        for one in result["beside"]:
+            figure = one["metrics"][name]
+            row += [percent(figure), _interval(one["intervals"].get(name)),
+                    "-" if figure is None or value is None else f"{100 * (figure - value):+.2f}",
+                    _interval(one.get("difference_intervals", {}).get(name))]
+        rows.append(row)
+    print_table(columns, rows)
+    about = result["scores"]
+    smoothing = about["smoothing"]
+    print(f"{counted(result['videos'], 'test video')} ({result['abnormal_videos']} abnormal), "
+          f"{counted(result['frames'], 'frame')}; smoothing: "
+          + (f"Gaussian, standard deviation {smoothing['sd_frames']:g} frames" if smoothing else
+             "none here, what the scores had before is not known"))
+    if about["lacking"]:
+        print(f"without scores and left out, so this is no figure of the whole test set: {few(about['lacking'])}")
+    if about["unknown_names"]:
+        print(f"{scores} has scores of what is no test video here: {few(about['unknown_names'])}")
+    if about["other_files"]:
+        print(f"files in {scores} that hold no scores: "
+              + ", ".join(f"{count} {suffix}" for suffix, count in about["other_files"].items()))
+    if not 0 <= about["low"] <= about["high"] <= 1:
+        print(f"scores reach from {about['low']:.4g} to {about['high']:.4g}: false alarms over "
+              f"{result['protocol']['threshold']:g} mean little")
+    _show_notes(result)
+    if out:
+        print(f"result in {out}")
 
 
 def _show_notes(result: dict[str, Any]) -> None:

@@ -74,27 +74,38 @@ def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, for
     store, model = Store(artifacts), model or _load(run, device)
     index = index or read_index(store, "test")
     _check_fit(model, index, protocol)
-    truth = _truth(annotations, format, index, protocol.ends) if annotations else None
+    truth = read_truth(annotations, format, index, protocol.ends) if annotations else None
     scored = score_videos(model, store, index, protocol, track)
     save_scores((out or run) / "scores.parquet", scored)
-    result: dict[str, Any] = {
-        "metrics": {"video_auc": _video_auc(scored)}, "intervals": {}, "localization": None,
-        "videos": len(scored), "abnormal_videos": sum(s.video.abnormal for s in scored),
-        "frames": int(sum(s.edges[-1] for s in scored)), "dropped": index.dropped,
-        "protocol": protocol.model_dump() | {"selection": model.config.select},
+    result = measure(scored, truth, protocol) | {
+        "dropped": index.dropped, "protocol": protocol.model_dump() | {"selection": model.config.select},
         "annotations": None, "provenance": _provenance(run, model, index)}
     if truth is not None and annotations is not None:
-        videos = _with_truth(scored, truth)
-        result["metrics"] |= frame_metrics(videos, threshold=protocol.threshold)
-        result["intervals"] = bootstrap(videos, repeats=protocol.repeats) if protocol.repeats else {}
         result["localization"] = _localization(scored, truth, model)
-        result["abnormal_frames"] = int(sum(video.truth.sum() for video in videos))
-        result["annotations"] = {"file": annotations.name, "path": str(annotations), "format": format,
-                                 "ends": protocol.ends, "unknown_names": truth.unknown_names,
-                                 "clipped": truth.clipped, "unannotated": len(truth.unannotated)}
+        result["annotations"] = about_annotations(annotations, format, truth, protocol)
         if oracle:
             result["oracle"] = _oracle(run, store, index, truth, protocol, device)
     return plain(result)
+
+
+def measure(scored: list[Scored], truth: Matched | None, protocol: Protocol) -> dict[str, Any]:
+    """What scores come to: frame by frame where the truth is known, else of whole videos alone."""
+    result: dict[str, Any] = {
+        "metrics": {"video_auc": _video_auc(scored)}, "intervals": {}, "localization": None,
+        "videos": len(scored), "abnormal_videos": sum(s.video.abnormal for s in scored),
+        "frames": int(sum(s.edges[-1] for s in scored))}
+    if truth is not None:
+        videos = with_truth(scored, truth)
+        result["metrics"] |= frame_metrics(videos, threshold=protocol.threshold)
+        result["intervals"] = bootstrap(videos, repeats=protocol.repeats) if protocol.repeats else {}
+        result["abnormal_frames"] = int(sum(video.truth.sum() for video in videos))
+    return result
+
+
+def about_annotations(annotations: Path, format: Format, truth: Matched, protocol: Protocol) -> dict[str, Any]:
+    """Which annotations a result rests on, and what of them did not fit."""
+    return {"file": annotations.name, "path": str(annotations), "format": format, "ends": protocol.ends,
+            "unknown_names": truth.unknown_names, "clipped": truth.clipped, "unannotated": len(truth.unannotated)}
 
 
 def judge_holdout(run: Path, artifacts: Path, *, protocol: Protocol | None = None, device: str = "auto",
@@ -180,7 +191,8 @@ def _check_fit(model: Model, index: Index, protocol: Protocol) -> None:
         raise EvaluateError(f"crop {protocol.crop} is asked for, the features have crops 0 to {index.crops - 1}")
 
 
-def _truth(annotations: Path, format: Format, index: Index, ends: Ends) -> Matched:
+def read_truth(annotations: Path, format: Format, index: Index, ends: Ends) -> Matched:
+    """The events of the test videos. Raises AnnotationError, EvaluateError."""
     videos = {video.video_id: (video.frames, video.fps) for video in index.videos}
     truth = match(read_annotations(annotations, format), videos, ends=ends)
     if len(truth.unannotated) == len(videos):
@@ -198,7 +210,8 @@ def _truth(annotations: Path, format: Format, index: Index, ends: Ends) -> Match
     return truth
 
 
-def _with_truth(scored: Iterable[Scored], truth: Matched) -> list[VideoScores]:
+def with_truth(scored: Iterable[Scored], truth: Matched) -> list[VideoScores]:
+    """Scores and truth of every frame."""
     return [VideoScores(s.video.video_id, s.video.abnormal, s.frame_scores,
                         frame_truth(truth.segments.get(s.video.video_id, ()), s.video.frames)) for s in scored]
 
@@ -241,7 +254,7 @@ def _oracle(run: Path, store: Store, index: Index, truth: Matched, protocol: Pro
     figures = {}
     for path in paths:
         model = load_model(path, pick_device(device))
-        figures[model.facts.epoch] = frame_metrics(_with_truth(score_videos(model, store, index, protocol), truth))
+        figures[model.facts.epoch] = frame_metrics(with_truth(score_videos(model, store, index, protocol), truth))
     result: dict[str, Any] = {"note": "chosen on the test set: an upper bound, not a result"}
     for name in ("auc", "ap"):
         value, epoch = max((figure[name], epoch) for epoch, figure in figures.items())
@@ -255,9 +268,13 @@ def _provenance(run: Path, model: Model, index: Index) -> dict[str, Any]:
         "run": str(run), "epoch": facts.epoch, "seed": model.config.seed, "classes": facts.classes,
         "training_data": facts.data, "test_data": index.fingerprint, "feature_source": index.feature_source,
         "feature_model": index.model, "feature_identity": index.identity, "crops": index.crops,
-        "config": model.config.model_dump(mode="json"), "commit": _commit(),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name
-                                                             in ("dbvad", "torch", "numpy", "pyarrow")}}
+        "config": model.config.model_dump(mode="json"), **about_code()}
+
+
+def about_code() -> dict[str, Any]:
+    """Commit and versions of what judges."""
+    return {"commit": _commit(), "versions": {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in ("dbvad", "torch", "numpy", "pyarrow")}}
 
 
 def _commit() -> str | None:

@@ -109,6 +109,18 @@ def macro_aucs(videos: Sequence[VideoScores]) -> np.ndarray:
 def bootstrap(videos: Sequence[VideoScores], *, repeats: int = 1000, level: float = 0.95, seed: int = 0,
               ) -> dict[str, tuple[float, float]]:
     """Percentile intervals of the metrics over videos drawn with replacement: frames of a video are not independent."""
+    return {name: _interval(values, level) for name, values in _draws(videos, repeats, seed).items()}
+
+
+def bootstrap_difference(videos: Sequence[VideoScores], others: Sequence[VideoScores], *, repeats: int = 1000,
+                         level: float = 0.95, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of how much two detectors' metrics differ on the same videos: each draw is of both."""
+    ours, theirs = _draws(videos, repeats, seed), _draws(others, repeats, seed)
+    return {name: _interval(ours[name] - theirs[name], level) for name in ours}
+
+
+def _draws(videos: Sequence[VideoScores], repeats: int, seed: int) -> dict[str, np.ndarray]:
+    """Metrics of each draw; which videos are drawn depends on their number and the seed alone."""
     rows = _Runs(videos)
     ranking = Ranking(rows.truth, rows.scores)
     macro = macro_aucs(videos)
@@ -123,8 +135,7 @@ def bootstrap(videos: Sequence[VideoScores], *, repeats: int = 1000, level: floa
         draws["ap_trapezoid"].append(_average_precision_trapezoid(*counts))
         draws["ano_auc"].append(_auc(*ranking.counts(weight * rows.abnormal)))
         draws["macro_auc"].append(_mean(np.repeat(macro, drawn)))
-    tail = 50 * (1 - level)
-    return {name: _interval(np.array(values), tail) for name, values in draws.items()}
+    return {name: np.array(values) for name, values in draws.items()}
 
 
 class _Runs:
@@ -153,7 +164,8 @@ def _mean(values: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else NAN
 
 
-def _interval(values: np.ndarray, tail: float) -> tuple[float, float]:
+def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    tail = 50 * (1 - level)
     defined = values[~np.isnan(values)]
     if not len(defined):
         return NAN, NAN
