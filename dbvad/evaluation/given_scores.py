@@ -127,6 +127,8 @@ class GivenScores:
 
 def read_scores(path: Path) -> GivenScores:
     """Read a file, or all files of a folder and those below it. Raises ScoresError."""
+    if not path.exists():
+        raise ScoresError(f"{path}: no such file or folder")
     if not path.is_dir():
         if path.suffix.lower() not in READERS:
             raise ScoresError(f"{path}: no form of scores that is known here: {FORMS}")

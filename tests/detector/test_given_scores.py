@@ -122,6 +122,13 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, name: str, content: object
         frames_of(write(tmp_path, name, content))
 
 
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(ScoresError, match="no such file or folder"):
+        read_scores(tmp_path / "scores.json")
+    with pytest.raises(ScoresError, match="no scores in this folder"):
+        read_scores(tmp_path)
+
+
 def test_names_that_fit_several_videos_or_one_twice(tmp_path: Path) -> None:
     path = write(tmp_path, "s.json", {"one": [1], "a/one.mp4": [1]})
     with pytest.raises(ScoresError, match=r"'one' and 'a/one\.mp4' both fit 'a/one\.mp4'"):
