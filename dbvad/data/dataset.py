@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from pipeline.engine.store import FOOTER_KEY, Footer, Store
 from pipeline.manifest import Copies, Entry, Manifest, NoManifest, copies, holds, set_aside
 from pipeline.manifest import read as read_manifest
 
+OPEN_CLIP = "open_clip"  # feature source of the pipeline's own score stage
 NORMAL = "normal"  # class 0, the name that a video without labels goes by
 RUN_PIPELINE = "run `dbvad pipeline run`"
 IMPORT_AGAIN = "run the same `dbvad import features` again, it goes on where it was"
@@ -51,6 +52,7 @@ class Index:
 
     `identity`: of the model in the fingerprint, `model`: its name in the footer. `dropped`: why videos of the split are
     left out, by id: in quarantine, or without a single snippet. `leaks`: videos of both splits with one content.
+    `recipe`: parameters of decode and score, from which detection makes snippets alike; empty for imported features.
     """
 
     videos: tuple[Video, ...]
@@ -61,6 +63,7 @@ class Index:
     feature_source: str
     model: str
     identity: dict[str, Any]
+    recipe: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -153,7 +156,8 @@ def read_index(store: Store, split: str) -> Index:
     crops, dim, source, model = next(iter(makings.values()))
     leaks = tuple(group for group in copies((e.video_id, e.split, e.source_hash) for e in manifest.entries
                                             if not e.problem) if group.leak)
-    return Index(tuple(videos), dropped, leaks, crops, dim, source, model, identity)
+    return Index(tuple(videos), dropped, leaks, crops, dim, source, model, identity,
+                 _recipe(store, videos[0].video_id) if source == OPEN_CLIP else {})
 
 
 def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool, allow_leaks: bool = False,
@@ -251,6 +255,15 @@ def _current(store: Store, stage: str, entry: Entry) -> _Found | None:
     if not holds(entry, stage, footer):
         return None
     return _Found(footer.fingerprint, footer.basis, footer.meta, metadata.num_rows)
+
+
+def _recipe(store: Store, video_id: str) -> dict[str, Any]:
+    """How decode and score made the snippets of a video; empty if one of its shards is gone."""
+    found = {stage: store.footer(stage, video_id) for stage in ("decode", "score")}
+    if not all(found.values()):
+        return {}
+    return {stage: {key: value for key, value in footer.basis.get("params", {}).items()
+                    if key not in ("library", "model")} for stage, footer in found.items() if footer}
 
 
 def _fps(store: Store, video_id: str) -> float:

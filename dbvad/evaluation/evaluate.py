@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from dbvad.data.dataset import Index, Video, few, read_index, split_holdout
 from dbvad.data.features import read_features
+from dbvad.evaluation.fit import misfit
 from dbvad.evaluation.groundtruth import Format, Matched, Segment, frame_truth, match, read_annotations
 from dbvad.evaluation.localization import ClassScores, localization_map
 from dbvad.evaluation.metrics import VideoScores, auc, bootstrap, frame_metrics
 from dbvad.scoring.protocol import Ends, Protocol
-from dbvad.scoring.rescoring import add_to_logits, name_likeness, smooth
-from dbvad.scoring.scores import score_classes, snippet_edges
+from dbvad.scoring.rescoring import add_to_logits, name_likeness
+from dbvad.scoring.scores import TorchNetwork, score_by, snippet_edges
 from dbvad.training.checkpoint import CheckpointError, Model, load_model
 from dbvad.training.label_texts import name_vectors
 from dbvad.training.runlog import plain
@@ -132,6 +133,7 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
                  track: Track = lambda items, total: items) -> list[Scored]:
     """Scores of every video of an index. Raises FeatureError, EvaluateError."""
     found = []
+    network = TorchNetwork(model.detector, model.head)
     names = name_vectors(model.config, model.facts.classes, index)[1:].numpy() if protocol.names else None
     for video in track(index.videos, len(index.videos)):
         features, starts = read_features(store, video.video_id, index.crops)
@@ -140,9 +142,7 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
         except ValueError as error:
             raise EvaluateError(f"{video.video_id}: {error}: its features are not of this video, make them again: "
                                 f"dbvad pipeline run score --video {quote(video.video_id)} --force") from None
-        columns = score_classes(model.detector, model.head, features, scale=protocol.scale, crop=protocol.crop)
-        if protocol.smooth:
-            columns[:, 0] = smooth(columns[:, 0], protocol.smooth)
+        columns = score_by(network, features, protocol)
         if names is not None:
             views = features if protocol.crop is None else features[:, [protocol.crop]]
             columns[:, 0] = add_to_logits(columns[:, 0], protocol.names * name_likeness(views, names))
@@ -180,15 +180,10 @@ def _class_scores(columns: np.ndarray) -> np.ndarray:
 
 
 def _check_fit(model: Model, index: Index, protocol: Protocol) -> None:
-    facts = model.facts
-    if facts.width != index.dim or facts.feature_source != index.feature_source or (
-            facts.feature_identity != index.identity if facts.feature_identity else facts.feature_model != index.model):
-        raise EvaluateError(
-            f"the model was trained on {facts.width}-d features of {facts.feature_model} ({facts.feature_source}), the "
-            f"test videos have {index.dim}-d features of {index.model} ({index.feature_source}): score them alike, or "
-            f"train on these")
-    if protocol.crop is not None and not 0 <= protocol.crop < index.crops:
-        raise EvaluateError(f"crop {protocol.crop} is asked for, the features have crops 0 to {index.crops - 1}")
+    fault = misfit(model.facts, index, protocol.crop, owner="the test videos",
+                   remedy="score them alike, or train on these")
+    if fault:
+        raise EvaluateError(fault)
 
 
 def read_truth(annotations: Path, format: Format, index: Index, ends: Ends) -> Matched:

@@ -5,63 +5,101 @@ The network is trained on sequences of at most `length` snippets, so a longer vi
 the last one anchored at the end, overlaps averaged; `both`, the mean of the two. A shorter video is one sequence.
 """
 
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
 import numpy as np
 import torch
-from torch import Tensor
 
 from dbvad.data.features import bin_edges, bin_means
 from dbvad.model.detector import ClassHead, Detector
-from dbvad.scoring.protocol import Scale
+from dbvad.scoring.protocol import Protocol, Scale
+from dbvad.scoring.rescoring import smooth
 
 AT_ONCE = 8192  # snippets of windows that go through the network together
 
 
+class Network(Interface):
+    """A trained detector in whatever form: sequences without padding (N, T, D), T <= `length` -> (N, T, 1 + C).
+
+    Column 0 is the abnormal confidence, beside it the shares of C classes, normal first (C = 0 without a class head).
+    """
+
+    @property
+    def length(self) -> int: ...
+
+    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """The network as it was trained, on its device."""
+
+    detector: Detector
+    head: ClassHead | None = None
+
+    @property
+    def length(self) -> int:
+        return self.detector.length
+
+    @torch.inference_mode()
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.detector.eval()
+        sequences = torch.tensor(x, device=next(self.detector.parameters()).device).float()
+        logits, features = self.detector(sequences, torch.ones(sequences.shape[:2], dtype=torch.bool,
+                                                               device=sequences.device))
+        scores = logits.sigmoid().unsqueeze(-1)
+        if self.head is not None:
+            scores = torch.cat([scores, self.head(features)], dim=-1)
+        return scores.cpu().numpy()
+
+
 def score_features(model: Detector, features: np.ndarray, *, scale: Scale = "bins", crop: int | None = None,
                    ) -> np.ndarray:
-    """Abnormal confidence of each snippet: (T, crops, D) -> (T,) float32.
+    """Abnormal confidence of each snippet: (T, crops, D) -> (T,) float32."""
+    return score_classes(TorchNetwork(model), features, scale=scale, crop=crop)[:, 0]
+
+
+def score_by(network: Network, features: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Scores and class shares under a protocol, but for what it makes of the names: (T, crops, D) -> (T, 1 + C)."""
+    columns = score_classes(network, features, scale=protocol.scale, crop=protocol.crop)
+    if protocol.smooth:
+        columns[:, 0] = smooth(columns[:, 0], protocol.smooth)
+    return columns
+
+
+def score_classes(network: Network, features: np.ndarray, *, scale: Scale = "bins", crop: int | None = None,
+                  ) -> np.ndarray:
+    """Scores and class shares: (T, crops, D) -> (T, 1 + C) float32.
 
     Crops are scored one by one and averaged, or only the named `crop` counts.
     """
-    return score_classes(model, None, features, scale=scale, crop=crop)[:, 0]
-
-
-@torch.inference_mode()
-def score_classes(model: Detector, head: ClassHead | None, features: np.ndarray, *, scale: Scale = "bins",
-                  crop: int | None = None) -> np.ndarray:
-    """As `score_features`, with the shares of C classes beside it (C = 0 without `head`): -> (T, 1 + C)."""
-    model.eval()
-    device = next(model.parameters()).device
-    views = torch.tensor(features if crop is None else features[:, [crop]], device=device)
-    if len(views) <= model.length:
-        return _run(model, head, views.transpose(0, 1)).mean(dim=0).cpu().numpy()
+    views = features if crop is None else features[:, [crop]]
+    if len(views) <= network.length:
+        return network(views.swapaxes(0, 1)).mean(axis=0)
     parts = []
     if scale in ("bins", "both"):
-        edges = bin_edges(len(views), model.length)
-        means = torch.from_numpy(bin_means(views.cpu().numpy(), model.length)).to(device)
-        scores = _run(model, head, means.transpose(0, 1)).mean(dim=0)
-        parts.append(scores.repeat_interleave(torch.from_numpy(np.diff(edges)).to(device), dim=0))
+        scores = network(bin_means(views, network.length).swapaxes(0, 1)).mean(axis=0)
+        parts.append(np.repeat(scores, np.diff(bin_edges(len(views), network.length)), axis=0))
     if scale in ("windows", "both"):
-        parts.append(_windows(model, head, views))
-    return torch.stack(parts).mean(dim=0).cpu().numpy()
+        parts.append(_windows(network, views))
+    return np.mean(parts, axis=0)
 
 
-def _windows(model: Detector, head: ClassHead | None, views: Tensor) -> Tensor:
+def _windows(network: Network, views: np.ndarray) -> np.ndarray:
     """(T, crops, D) -> (T, 1 + C), T > length; as many windows in memory at a time as `AT_ONCE` allows."""
-    length, (total, crops, _) = model.length, views.shape
-    starts = torch.tensor([*range(0, total - length, max(1, length // 2)), total - length], device=views.device)
-    rows = starts.unsqueeze(1) + torch.arange(length, device=views.device)  # (windows, length)
-    scores = torch.cat([
-        _run(model, head, views[some].transpose(1, 2).flatten(0, 1)).unflatten(0, (len(some), crops)).mean(dim=1)
-        for some in rows.split(max(1, AT_ONCE // (length * crops)))]).flatten(0, 1)
-    sums = torch.zeros(total, scores.shape[1], device=views.device).index_add_(0, rows.flatten(), scores)
-    return sums / rows.flatten().bincount(minlength=total).unsqueeze(1)
-
-
-def _run(model: Detector, head: ClassHead | None, x: Tensor) -> Tensor:
-    """Sequences without padding: (N, T, D) -> (N, T, 1 + C)."""
-    logits, features = model(x.float(), torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
-    scores = logits.sigmoid().unsqueeze(-1)
-    return scores if head is None else torch.cat([scores, head(features)], dim=-1)
+    length, (total, crops, _) = network.length, views.shape
+    starts = np.array([*range(0, total - length, max(1, length // 2)), total - length])
+    rows = starts[:, None] + np.arange(length)  # (windows, length)
+    step = max(1, AT_ONCE // (length * crops))
+    scores = []
+    for some in np.split(rows, range(step, len(rows), step)):
+        found = network(views[some].swapaxes(1, 2).reshape(-1, length, views.shape[2]))
+        scores.append(found.reshape(len(some), crops, length, -1).mean(axis=1))
+    whole = np.concatenate(scores)
+    sums = np.zeros((total, whole.shape[2]), np.float32)
+    np.add.at(sums, rows, whole)
+    return sums / np.bincount(rows.ravel(), minlength=total)[:, None].astype(np.float32)
 
 
 def spread(scores: np.ndarray, starts: np.ndarray, frames: int) -> np.ndarray:

@@ -7,7 +7,7 @@ A run folder holds model.safetensors (only once training has ended), checkpoint.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Facts:
     feature_identity: dict[str, Any]  # of that model, empty where nothing but its name is known
     data: str  # fingerprint of the training data
     epoch: int  # how many epochs it has seen
+    recipe: dict[str, Any] = field(default_factory=dict)  # how its snippets were made, see dbvad.data.dataset.Index
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dbvad.data.dataset import NORMAL, DataError, Index, TrainingData, few
+from dbvad.data.dataset import NORMAL, OPEN_CLIP, DataError, Index, TrainingData, few
 from dbvad.model.sfp import LabelTable, PromptedLabels
 from dbvad.training.config import TrainConfig
 
@@ -44,7 +44,7 @@ def words(label: str, prompts: dict[str, str]) -> str:
 
 
 def _has_tower(config: TrainConfig, index: Index) -> bool:
-    made_by_clip = index.feature_source == "open_clip"
+    made_by_clip = index.feature_source == OPEN_CLIP
     return config.labels == "prompt" or (config.labels == "auto" and made_by_clip and not config.label_embeddings)
 
 

@@ -154,7 +154,7 @@ class Run:
                                        torch.from_numpy(self.data.labels[described]).to(self.device))
         index = self.data.index
         facts = Facts(self.data.classes, index.dim, index.feature_source, index.model, index.identity,
-                      self.data.fingerprint, epoch)
+                      self.data.fingerprint, epoch, index.recipe)
         return Model(self.network.detector, head, self.config, facts)
 
     @torch.inference_mode()

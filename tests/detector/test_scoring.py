@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dbvad.data.features import bin_means
 from dbvad.model.detector import ClassHead, Detector
-from dbvad.scoring.scores import score_classes, score_features, snippet_edges, spread
+from dbvad.scoring.scores import TorchNetwork, score_classes, score_features, snippet_edges, spread
 
 WIDTH, LENGTH = 8, 16
 
@@ -70,7 +70,7 @@ def test_crops_are_averaged_or_one_is_named(model, scale):
 def test_classes_stand_beside_the_score(model):
     head = ClassHead(WIDTH, 3)
     head.prototypes.copy_(torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(0)))
-    columns = score_classes(model, head, features(30))
+    columns = score_classes(TorchNetwork(model, head), features(30))
     np.testing.assert_allclose(columns[:, 0], score_features(model, features(30)), rtol=1e-5)
     np.testing.assert_allclose(columns[:, 1:].sum(axis=1), 1, rtol=1e-5)
 
