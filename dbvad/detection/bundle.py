@@ -14,7 +14,8 @@ from pipeline.engine.hashing import hash_file
 from pipeline.engine.store import atomic_file
 
 FORMAT = 1  # raised when an older dbvad could not read what a newer one writes
-MANIFEST, ONNX, CALIBRATION, RESULT, CARD = "bundle.json", "detector.onnx", "calibration.json", "result.json", "README.md"
+MANIFEST, ONNX, CARD = "bundle.json", "detector.onnx", "README.md"
+CALIBRATION, RESULT = "calibration.json", "result.json"
 
 
 class ModelError(ValueError):
@@ -48,8 +49,8 @@ def read_manifest(path: Path) -> Manifest | None:
         raise ModelError(f"{file} cannot be read ({error}): export the bundle again") from error
     version = raw.get("bundle") if isinstance(raw, dict) else None
     if isinstance(version, int) and version > FORMAT:
-        raise ModelError(f"{path} is a bundle of format {version}, made by dbvad {raw.get('dbvad', 'of a later version')}"
-                         f"; this is dbvad {__version__}, which reads up to format {FORMAT}: install a newer dbvad")
+        raise ModelError(f"{path} is a bundle of format {version}, made by dbvad {raw.get('dbvad', '(unknown)')}; this "
+                         f"is dbvad {__version__}, which reads up to format {FORMAT}: install a newer dbvad")
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:

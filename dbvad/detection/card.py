@@ -58,8 +58,8 @@ def _measured(manifest: Mapping[str, Any], result: Mapping[str, Any] | None) -> 
           f"smooth {protocol['smooth']:g}, names {protocol['names']:g}, weights of "
           f"{'the last epoch' if protocol['selection'] == 'last' else 'the best epoch on held-out training videos'}."
         + other,
-        f"Provenance: test data {made['test_data']}, training data {made['training_data']}, epoch {made['epoch']}, seed "
-        f"{made['seed']}, commit {made['commit'] or 'unknown'}, "
+        f"Provenance: test data {made['test_data']}, training data {made['training_data']}, epoch {made['epoch']}, "
+        f"seed {made['seed']}, commit {made['commit'] or 'unknown'}, "
         + ", ".join(f"{name} {version}" for name, version in made["versions"].items())
         + ". The whole result is in result.json."]
 
@@ -73,7 +73,7 @@ def _snippets(recipe: Mapping[str, Any]) -> str:
         return "imported features"
     decode, score = recipe["decode"], recipe["score"]
     return (f"every {decode['stride']}th frame, {score['frames_per_snippet']} a snippet, short side "
-            f"{decode['short_side']}, {score['crops']} crops")
+            f"{decode['short_side']}, crops {score['crops']}")
 
 
 def _table(head: list[str], rows: list[tuple[Any, ...]]) -> str:

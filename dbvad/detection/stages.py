@@ -1,0 +1,190 @@
+"""The stages `detect` (a score a snippet) and `events` (what happened from when to when), for the engine.
+
+Other thresholds or other words redo `events` alone, which reads what `detect` has written.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dbvad.detection.contracts import DETECT, EVENTS
+from dbvad.detection.events import Event, Snippet, Suggestion, Thresholds, find_events
+from dbvad.scoring.protocol import Protocol
+from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
+from pipeline.engine.store import Store
+from pipeline.stages.models import ModelIdentity
+from pipeline.stages.score import ScoreParams
+
+if TYPE_CHECKING:
+    from dbvad.detection.model import Loaded
+
+SUGGESTIONS = 3  # words an event, at most
+AGAIN = "delete the shards of this video and run the same command again"
+
+
+class Detect:
+    """Features of the video's snippets -> their scores, by the trained network."""
+
+    name, version, contract, workers, concurrency = "detect", 1, DETECT, 1, 1
+    inputs: tuple[str, ...] = ("decode", "score")
+    timeout_s: float = 3600
+    memory_mb: int = 16_000
+
+    def __init__(self, loaded: "Loaded", protocol: Protocol, device: str = "auto") -> None:
+        self.path, self.form, self.fingerprint, self.device = loaded.path, loaded.form, loaded.fingerprint, device
+        self.protocol, self.labels = protocol, loaded.labels
+        self.crops: int = loaded.facts.recipe["score"]["crops"]
+
+    def identity(self) -> dict[str, Any]:
+        """Weights, their form, and the protocol."""
+        return {"model": self.fingerprint, "form": self.form, "labels": list(self.labels),
+                **self.protocol.model_dump(include={"scale", "crop", "smooth"})}
+
+    def facts(self, source: Source) -> dict[str, Any]:
+        """The features alone matter."""
+        return {}
+
+    @contextmanager
+    def open(self, note: Note) -> Iterator[Worker]:
+        """Load the network."""
+        from dbvad.data.features import FeatureError, read_features
+        from dbvad.detection.model import load
+        from dbvad.scoring.scores import score_by, snippet_edges
+
+        network = load(self.path, form=self.form, device=self.device).network
+
+        def work(source: Source, store: Store) -> Product:
+            footer = store.footer("score", source.video_id)
+            assert footer is not None
+            try:
+                features, starts = read_features(store, source.video_id, self.crops)
+                edges = snippet_edges(starts, footer.meta["n_frames"])
+            except (FeatureError, ValueError) as error:
+                raise BadVideo("features", str(error), AGAIN) from error
+            columns = score_by(network, features, self.protocol)
+            return Product(self._table(source.video_id, edges, _seconds(store, source.video_id, edges), columns),
+                           {"scale": self.protocol.scale, "classes": list(self.labels)})
+
+        yield work
+
+    def _table(self, video_id: str, edges: np.ndarray, seconds: np.ndarray, columns: np.ndarray) -> pa.Table:
+        count, shares = len(columns), columns[:, 1:]
+        anomalies = shares[:, 1:]  # without the normal one
+        if self.labels:
+            best = anomalies.argmax(axis=1)
+            label = [self.labels[place] for place in best]
+            likeness = anomalies[np.arange(count), best] / np.maximum(anomalies.sum(axis=1), 1e-12)
+        else:
+            label, likeness = [""] * count, np.zeros(count)
+        return pa.table({
+            "video_id": [video_id] * count, "start_frame": edges[:-1], "end_frame": edges[1:],
+            "start_s": seconds[:-1], "end_s": seconds[1:], "score": columns[:, 0].astype(np.float32), "label": label,
+            "likeness": likeness.astype(np.float32), "shares": [row.astype(np.float32) for row in shares],
+        }, schema=DETECT.schema)
+
+
+class Events:
+    """Scores -> events. `words`: of the user's own, for CLIP to compare what an event shows with; never a trigger."""
+
+    name, version, contract, workers, concurrency = "events", 1, EVENTS, 1, 1
+    timeout_s: float = 600
+    memory_mb: int = 16_000
+
+    def __init__(self, loaded: "Loaded", thresholds: Thresholds, words: Sequence[str], clip: ScoreParams,
+                 clip_identity: ModelIdentity) -> None:
+        self.model, self.thresholds, self.labels = loaded.fingerprint, thresholds, loaded.labels
+        self.words, self.clip, self.clip_identity = tuple(words), clip, clip_identity
+        self.inputs: tuple[str, ...] = ("detect", "score") if words else ("detect",)
+
+    def identity(self) -> dict[str, Any]:
+        """The rule, and the words with what they are put into vectors by."""
+        words = {"words": list(self.words), "templates": list(self.clip.templates), "clip": self.clip_identity}
+        return {"model": self.model, **self.thresholds.rule} | (words if self.words else {})
+
+    def facts(self, source: Source) -> dict[str, Any]:
+        """The scores alone matter."""
+        return {}
+
+    @contextmanager
+    def open(self, note: Note) -> Iterator[Worker]:
+        """Needs CLIP's text tower where there are words, else nothing."""
+        vectors = None
+        if self.words:
+            clip = self.clip.load()
+            vectors = np.stack([clip.encode_texts([t.format(word) for t in self.clip.templates]).mean(axis=0)
+                                for word in self.words])
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+        def work(source: Source, store: Store) -> Product:
+            rows = store.read("detect", source.video_id)
+            events = find_events(source.video_id, snippets(rows), self.thresholds, self.model)
+            found = [self._suggest(event, rows, source, store, vectors) for event in events]
+            by = "words" if self.words else "model" if self.labels else ""
+            return Product(_event_rows(events, found, by))
+
+        yield work
+
+    def _suggest(self, event: Event, rows: pa.Table, source: Source, store: Store, vectors: np.ndarray | None,
+                 ) -> list[Suggestion]:
+        """Means over the event's snippets: of the classes' shares, or of cosines with the words."""
+        inside = (rows["start_frame"].to_numpy() >= event.start_frame) & (
+            rows["end_frame"].to_numpy() <= event.end_frame)
+        if vectors is not None:
+            likeness = _features(store, source.video_id, rows["start_frame"].to_numpy()[inside]) @ vectors.T
+            return _ranked(self.words, likeness.mean(axis=0))
+        if not self.labels:
+            return []
+        shares = np.array(rows["shares"].filter(pa.array(inside)).to_pylist())[:, 1:]
+        return _ranked(self.labels, (shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)).mean(axis=0))
+
+
+def snippets(rows: pa.Table) -> list[Snippet]:
+    """A `detect` table as what events are made of."""
+    columns = ("start_s", "end_s", "start_frame", "end_frame", "score")
+    return [Snippet(*row) for row in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
+
+
+def read_events(store: Store, video_id: str) -> list[Event]:
+    """The events of a video, from its shard. Raises MissingShard."""
+    return [Event(row["event_id"], row["video_id"], row["start_s"], row["end_s"], row["start_frame"], row["end_frame"],
+                  row["peak"], row["peak_s"], row["mean"], row["fingerprint"],
+                  tuple(map(Suggestion, row["suggested"], row["likeness"])))
+            for row in store.read("events", video_id).to_pylist()]
+
+
+def _ranked(words: Sequence[str], likeness: np.ndarray) -> list[Suggestion]:
+    order = np.argsort(-likeness, kind="stable")[:SUGGESTIONS]
+    return [Suggestion(words[place], float(likeness[place])) for place in order]
+
+
+def _event_rows(events: Sequence[Event], suggested: Sequence[Sequence[Suggestion]], by: str) -> pa.Table:
+    return pa.Table.from_pylist([
+        {"video_id": event.video, "event_id": event.id, "start_s": event.start_s, "end_s": event.end_s,
+         "start_frame": event.start_frame, "end_frame": event.end_frame, "peak": event.peak, "peak_s": event.peak_s,
+         "mean": event.mean, "suggested": [word.name for word in words],
+         "likeness": [word.likeness for word in words], "suggested_by": by, "fingerprint": event.fingerprint}
+        for event, words in zip(events, suggested, strict=True)], schema=EVENTS.schema)
+
+
+def _features(store: Store, video_id: str, starts: np.ndarray) -> np.ndarray:
+    """Unit features (T, D) of the snippets that begin at these frames, crops averaged."""
+    from pipeline.contracts import embeddings
+
+    rows = store.read("score", video_id, ["frame_idx", "embedding"])
+    first = rows["frame_idx"].to_numpy()[0]
+    # The first snippet counts from frame 0, whatever frame it was taken from.
+    rows = rows.filter(pc.is_in(rows["frame_idx"], pa.array(np.where(starts == 0, first, starts))))
+    means = embeddings(rows["embedding"]).reshape(len(starts), -1, rows["embedding"].type.list_size).mean(axis=1)
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
+
+
+def _seconds(store: Store, video_id: str, edges: np.ndarray) -> np.ndarray:
+    """When snippets begin, and when the last one ends, in seconds from the first frame: (T + 1,)."""
+    rows = store.read("decode", video_id, ["frame_idx", "pts_s"])
+    fps = store.read("ingest", video_id, ["fps"])["fps"][0].as_py()
+    starts = rows["pts_s"].to_numpy()[np.searchsorted(rows["frame_idx"].to_numpy(), edges[:-1])]
+    return np.append(starts, starts[-1] + (edges[-1] - edges[-2]) / fps)
