@@ -7,14 +7,15 @@ import typer
 from typer.exceptions import TyperException
 
 from dbvad import __version__
-from dbvad.cli import ablate, artifacts, demo, doctor, evaluate, importing, pipeline, report, sql, train
+from dbvad.cli import ablate, artifacts, demo, detect, doctor, evaluate, export, importing, pipeline, report, sql, train
 
 DONE, USAGE, INTERNAL, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="dbvad", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Find anomalous events in surveillance video: describe, train, evaluate, report.\n\n"
-         "Exit codes: 0 done, 1 usage or set-up, 2 internal, 3 finished with quarantined videos, 130 interrupted.")
+         "Exit codes: 0 done, 1 usage or set-up, 2 internal, 3 finished with quarantined videos, 4 an event was found "
+         "(detect --fail-on-event), 130 interrupted.")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(importing.app, name="import")
@@ -22,6 +23,8 @@ app.add_typer(demo.app, name="demo")
 app.command("sql")(sql.sql)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("detect")(detect.detect)
+app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)

@@ -85,12 +85,13 @@ class Describe:
     def open(self, note: Note) -> Iterator[Worker]:
         """Start the engine."""
         try:
-            with self._engine(note) as engine:
+            with self.engine(note) as engine:
                 yield lambda source, store: self._describe(engine, source, store)
         except EngineError as error:
             raise StageError(str(error)) from error
 
-    def _engine(self, note: Note) -> Engine:
+    def engine(self, note: Note) -> Engine:
+        """The engine that the parameters name, not started yet."""
         given = self.params
         if given.engine == "vllm":
             from pipeline.instruments.vlm.vllm_server import VllmEngine

@@ -1,0 +1,164 @@
+"""`dbvad detect`: the trained detector on recordings that nobody has labelled."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dbvad.detection.events import Thresholds
+    from dbvad.detection.model import Loaded
+    from pipeline.engine.stage import Source, Stage
+    from pipeline.engine.store import Store
+
+FOUND = 4  # exit code of --fail-on-event
+TRAINED_ON = {"train", "test"}
+Scale = Literal["bins", "windows", "both"]
+
+
+class NotForDetection(Exception):
+    """The artifacts folder holds a dataset that is trained or tested on."""
+
+
+def detect(
+    paths: Annotated[list[str], typer.Argument(help="Videos, folders of videos, or patterns ('cam1/**/*.mp4').")],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Run of `dbvad train`, or bundle of `dbvad export`.")
+                     ] = Path("runs/default"),
+    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder for what is made of these videos; never "
+                                                                      "that of a training.")] = Path("detections"),
+    clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Use the ONNX form of a bundle.")] = False,
+    on: Annotated[float | None, typer.Option(min=0, max=1, help="Score at which an event begins; 0.5.")] = None,
+    off: Annotated[float | None, typer.Option(min=0, max=1, help="Score to which it goes on; 0.6 of --on.")] = None,
+    min_length: Annotated[float | None, typer.Option(min=0, help="Seconds; shorter events are none; 1.")] = None,
+    merge_gap: Annotated[float | None, typer.Option(min=0, help="Seconds between events that are one; 2.")] = None,
+    pre_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips begin before; 2.")] = None,
+    post_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips end after; 2.")] = None,
+    scale: Annotated[Scale, typer.Option(help="How a long video is brought to the trained length: windows keep what is "
+                                              "short.")] = "windows",
+    crop: Annotated[int | None, typer.Option(help="One crop (0: centre); all are averaged by default.")] = None,
+    smooth: Annotated[float, typer.Option(min=0, help="Average scores over about so many snippets.")] = 0.0,
+    classes: Annotated[str | None, typer.Option(help="Words of your own, 'a fire,a fall', to suggest for events "
+                                                     "by CLIP likeness; they never trigger one.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Let the describing model of --config say what it sees in "
+                                                            "each event.")] = False,
+    config: Annotated[Path, typer.Option("--config", "-c", help="Stages file whose describe section --explain uses.")
+                      ] = Path("stages.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write events to this CSV.")] = None,
+    vtt: Annotated[Path | None, typer.Option(help="Folder for WebVTT subtitles, a file a video.")] = None,
+    srt: Annotated[Path | None, typer.Option(help="Folder for SRT subtitles.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Folder for timelines of the scores.")] = None,
+    clips: Annotated[Path | None, typer.Option(help="Folder for clips of the events, cut without re-encoding.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Folder for the videos with the score drawn in.")] = None,
+    fail_on_event: Annotated[bool, typer.Option("--fail-on-event", help="Exit with 4 if there is an event.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; 2.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try quarantined videos again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Redo what is up to date too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done and why, and stop.")] = False,
+) -> int:
+    """Find events in recordings: what happened from when to when, how sure, and what it may be.
+
+    Works as `dbvad pipeline run` does: what is done stays done, a bad video goes to quarantine and the others go on;
+    other thresholds redo the last step alone. Exit codes: 0 done, 3 finished with quarantined videos, 4 (only with
+    --fail-on-event) there is an event.
+    """
+    from rich.console import Console
+
+    from dbvad.cli import detected
+    from dbvad.cli.pipeline import _print_todo, _terminable
+    from dbvad.detection.events import Thresholds
+    from dbvad.detection.model import load
+    from pipeline.engine.config import parse
+    from pipeline.engine.runner import Options, carry_out
+    from pipeline.engine.store import Store
+
+    console = Console(stderr=as_json)
+    given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap, "pre_roll_s": pre_roll,
+             "post_roll_s": post_roll}
+    thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
+    loaded = load(model, form="onnx" if onnx else "torch", device=device)
+    store = Store(artifacts)
+    _check_folder(store)
+    stages = _stages(loaded, artifacts, clip, thresholds, {"scale": scale, "crop": crop, "smooth": smooth},
+                     _words(classes), config if explain else None, device, workers)
+    sources = _sources(paths, artifacts, console)
+    options = Options([stage.name for stage in stages], retry_failed=retry_failed, force=force)
+    if dry_run:
+        _print_todo(stages, sources, store, options, None, as_json)
+        return 0
+    with _terminable():
+        outcome = carry_out(stages, sources, store, options, console)
+    found = detected.read(store, stages, sources)
+    if as_json:
+        detected.print_lines(found, explain)
+    else:
+        detected.print_events(found, explain)
+    detected.write_texts(found, csv, vtt, srt)
+    failed = detected.write_pictures(found, thresholds, png, clips, overlay, console)
+    detected.print_rest(found, outcome, console)
+    if outcome.stage_errors or failed:
+        return 1
+    if fail_on_event and any(found.events.values()):
+        return FOUND
+    return 3 if found.bad else 0
+
+
+def _check_folder(store: "Store") -> None:
+    import pyarrow.parquet as pq
+
+    for path in store.shards("ingest")[:1]:
+        split = pq.read_table(path, columns=["split"])["split"].to_pylist()
+        if TRAINED_ON & set(split):
+            raise NotForDetection(f"{store.root} holds a dataset that is trained and tested on: name another folder "
+                                  f"for what is detected, such as --artifacts detections")
+
+
+def _words(classes: str | None) -> list[str]:
+    words = [word.strip() for word in (classes or "").split(",") if word.strip()]
+    if classes is not None and not words:
+        raise typer.BadParameter("--classes names no word: give some, such as 'a fire,a fall'")
+    return list(dict.fromkeys(words))
+
+
+def _stages(loaded: "Loaded", artifacts: Path, clip: str | None, thresholds: "Thresholds", protocol: dict[str, Any],
+            words: list[str], config: Path | None, device: str, workers: int | None) -> list["Stage"]:
+    from dbvad.detection.explain import Explain
+    from dbvad.detection.model import find_clip
+    from dbvad.detection.road import stages
+    from dbvad.scoring.protocol import Protocol
+    from pipeline import stages as pipeline_stages
+    from pipeline.engine.hashing import HashCache
+    from pipeline.stages.describe import Describe
+    from pipeline.stages.models import identify
+
+    cache = HashCache(artifacts / pipeline_stages.MODEL_HASHES)
+    place = find_clip(loaded, clip, cache, protocol["crop"])
+    built = stages(loaded, place, protocol=Protocol(**protocol), thresholds=thresholds, words=words, device=device,
+                   workers=workers)
+    if config is not None:
+        params = pipeline_stages.read(config).describe
+        describe = Describe(params, identify(params.model, params.revision, cache), artifacts / "runs" / "servers")
+        built.append(Explain(describe, thresholds))
+    cache.save()
+    return built
+
+
+def _sources(paths: Sequence[str], artifacts: Path, console: "Console") -> list["Source"]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from dbvad.detection.sources import find_videos, read_sources
+    from pipeline.engine.hashing import HashCache
+
+    videos, others = find_videos(paths)
+    left_out = f"; {others} files that are not named like videos are left out" if others else ""
+    console.print(f"{len(videos)} videos{left_out}", highlight=False)
+    with Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
+                  transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        return read_sources(videos, HashCache(artifacts / ".video-hashes.json"),
+                            lambda done, total: bar.update(task, completed=done, total=total))
