@@ -20,10 +20,8 @@ from pipeline.contracts import STAGES
 from pipeline.engine.store import Footer, Store, atomic_file
 
 FILE = "manifest.parquet"
-SCHEMA = pa.schema([pa.field(name, type_, nullable=False) for name, type_ in (
-    ("video_id", pa.string()), ("split", pa.string()), ("labels", pa.list_(pa.string())),
-    ("source_hash", pa.string()), ("size", pa.int64()), ("problem", pa.string()),
-    *((stage, pa.string()) for stage in STAGES))])
+FACTS = {"video_id": pa.string(), "split": pa.string(), "labels": pa.list_(pa.string()), "source_hash": pa.string(),
+         "size": pa.int64(), "problem": pa.string()}  # the columns; beside them one a stage
 ABOUT = b"dbvad"
 ORDER = tuple(STAGES)
 TEXTS = ("describe", "embed")  # what people import beside features of the pipeline's own
@@ -52,10 +50,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`config`: the stages file of the pipeline's dataset, relative to the artifacts folder; "" for imports."""
+    """`config`: the stages file of the pipeline's dataset, relative to the artifacts folder; "" for others.
+
+    `detect`: recordings that were searched for events; nothing is trained or tested on them.
+    """
 
     entries: tuple[Entry, ...]
-    made_by: Literal["pipeline", "import"] = "pipeline"
+    made_by: Literal["pipeline", "import", "detect"] = "pipeline"
     config: str = ""
 
     def of(self, split: str) -> list[Entry]:
@@ -79,12 +80,15 @@ class Copies:
 def write(root: Path, manifest: Manifest) -> None:
     """Write the manifest whole or not at all."""
     entries = sorted(manifest.entries, key=lambda entry: entry.video_id)
+    stages = dict.fromkeys([*STAGES, *(stage for entry in entries for stage in entry.fingerprints)])
     columns = [[entry.video_id for entry in entries], [entry.split for entry in entries],
                [list(entry.labels) for entry in entries], [entry.source_hash for entry in entries],
                [entry.size for entry in entries], [entry.problem for entry in entries],
-               *([entry.fingerprints.get(stage, "") for entry in entries] for stage in STAGES)]
+               *([entry.fingerprints.get(stage, "") for entry in entries] for stage in stages)]
+    schema = pa.schema([pa.field(name, type_, nullable=False)
+                        for name, type_ in [*FACTS.items(), *((stage, pa.string()) for stage in stages)]])
     about = json.dumps({"made_by": manifest.made_by, "config": manifest.config})
-    table = pa.table(columns, schema=SCHEMA).replace_schema_metadata({ABOUT: about})
+    table = pa.table(columns, schema=schema).replace_schema_metadata({ABOUT: about})
     with atomic_file(root / FILE) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
@@ -95,8 +99,9 @@ def read(root: Path) -> Manifest:
         with pq.ParquetFile(root / FILE, page_checksum_verification=True) as file:
             table, about = file.read(), json.loads(file.schema_arrow.metadata[ABOUT])
         rows = table.to_pylist()
+        stages = [name for name in table.column_names if name not in FACTS]
         entries = tuple(Entry(row["video_id"], row["split"], tuple(row["labels"]), row["source_hash"], row["size"],
-                              row["problem"], {stage: row[stage] for stage in STAGES if row[stage]}) for row in rows)
+                              row["problem"], {stage: row[stage] for stage in stages if row[stage]}) for row in rows)
         return Manifest(entries, about["made_by"], about["config"])
     except FileNotFoundError:
         raise NoManifest(f"no list of videos ({FILE}) in {root}: run `dbvad pipeline run`, or the import, that writes "

@@ -5,7 +5,7 @@ fingerprint than the planned one, is in none of them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,20 +41,23 @@ class QueryError(ValueError):
 
 
 def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | None = None, text: str | None = None,
-            note: Callable[[str], None] = lambda line: None) -> duckdb.DuckDBPyConnection:
+            note: Callable[[str], None] = lambda line: None, more: Mapping[str, Contract] | None = None,
+            ) -> duckdb.DuckDBPyConnection:
     """An in-memory connection whose views read today's shards below `artifacts`.
 
     A stage that has not run yet has an empty, typed view. `encode_text` (text -> unit vector) becomes the SQL function
     `clip_text(text)`, called only by queries that use it. `text`: the query to come, so that only the shards of the
-    stages it speaks of are looked at. `note` is told what the views leave out. Raises QueryError where shards cannot be
-    read.
+    stages it speaks of are looked at. `note` is told what the views leave out. `more`: views of other stages' shards,
+    by name. Raises QueryError where shards cannot be read.
     """
     store = Store(artifacts)
     entries = _entries(store)
     con = duckdb.connect()
     try:
-        for contract in [*STAGES.values(), QUARANTINE]:
-            _shard_view(con, store, contract, entries if text is None or _speaks_of(text, contract) else (), note)
+        own = {RESERVED.get(stage, stage): contract for stage, contract in STAGES.items()}
+        for name, contract in {**own, **(more or {}), "quarantine": QUARANTINE}.items():
+            read_now = text is None or _speaks_of(text, name)
+            _shard_view(con, store, name, contract, entries if read_now else (), note)
         _videos_view(con, entries)
         _runs_view(con, artifacts)
     except duckdb.Error as error:
@@ -133,16 +136,14 @@ def _entries(store: Store) -> tuple[Entry, ...]:
         return ()
 
 
-def _speaks_of(text: str, contract: Contract) -> bool:
-    """Whether a query may read a stage's view, by itself or through another view."""
-    name = RESERVED.get(contract.artifact, contract.artifact)
+def _speaks_of(text: str, name: str) -> bool:
+    """Whether a query may read a view, by itself or through another one."""
     behind = [view for view, sql in EXTRA_VIEWS.items() if name in sql]
     return any(word in text.lower() for word in (name, *behind))
 
 
-def _shard_view(con: duckdb.DuckDBPyConnection, store: Store, contract: Contract, entries: Iterable[Entry],
+def _shard_view(con: duckdb.DuckDBPyConnection, store: Store, name: str, contract: Contract, entries: Iterable[Entry],
                 note: Callable[[str], None]) -> None:
-    name = RESERVED.get(contract.artifact, contract.artifact)
     columns = ", ".join(f'"{field.name}"::{_sql_type(field.type)} as "{field.name}"' for field in contract.schema)
     if contract is QUARANTINE:
         paths = [store.quarantine_path(row["stage"], row["video_id"]) for row in quarantine(store, entries)]

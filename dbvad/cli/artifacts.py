@@ -18,12 +18,13 @@ def ls(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption = Fal
     """Shards and bytes of each stage."""
     from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_json, print_table
+    from dbvad.detection.contracts import CONTRACTS
     from pipeline.contracts import STAGES
     from pipeline.engine.store import Store
 
     need_artifacts(artifacts)
     rows = []
-    for stage in [*STAGES, "quarantine"]:
+    for stage in [*STAGES, *CONTRACTS, "quarantine"]:
         sizes = [path.stat().st_size for path in Store(artifacts).shards(stage)]
         rows.append((stage, len(sizes), round(sum(sizes) / MB, 2)))
     (print_json if as_json else print_table)(["stage", "shards", "MB"], rows)
@@ -61,13 +62,14 @@ def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption =
     """Read every shard whole and check it against its contract; exit code 3 if one is broken."""
     from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_json, print_table
+    from dbvad.detection.contracts import CONTRACTS
     from pipeline.contracts import STAGES
     from pipeline.engine.store import Store, fault_of
 
     need_artifacts(artifacts)
     store = Store(artifacts)
     checked, faults = 0, []
-    for stage, contract in STAGES.items():
+    for stage, contract in (STAGES | CONTRACTS).items():
         for path in store.shards(stage):
             checked += 1
             fault = fault_of(path, contract)

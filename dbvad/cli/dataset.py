@@ -82,7 +82,7 @@ def record(config: Path, artifacts: Path, plan: "Plan") -> None:
     """Write down which videos there are, and which fingerprints their shards are to have."""
     from pipeline.manifest import Manifest, write
 
-    write(artifacts, Manifest(tuple(_entries(plan)), "pipeline", os.path.relpath(config, artifacts)))
+    write(artifacts, Manifest(tuple(entries_of(plan)), "pipeline", os.path.relpath(config, artifacts)))
 
 
 def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
@@ -197,7 +197,8 @@ def _facts(entry: "Entry") -> tuple[str, tuple[str, ...]]:
     return entry.split, entry.labels
 
 
-def _entries(plan: "Plan") -> "list[Entry]":
+def entries_of(plan: "Plan") -> "list[Entry]":
+    """The videos of a plan as a manifest keeps them."""
     from pipeline.manifest import Entry
 
     sources = {unit.video_id: unit.source for unit in plan.values()}

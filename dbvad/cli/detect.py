@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
     from dbvad.detection.events import Thresholds
     from dbvad.detection.model import Loaded
+    from pipeline.engine.plan import Plan
     from pipeline.engine.stage import Source, Stage
-    from pipeline.engine.store import Store
+    from pipeline.manifest import Entry
 
 FOUND = 4  # exit code of --fail-on-event
-TRAINED_ON = {"train", "test"}
 Scale = Literal["bins", "windows", "both"]
 
 
 class NotForDetection(Exception):
-    """The artifacts folder holds a dataset that is trained or tested on."""
+    """The folder holds a dataset that is trained and tested on."""
 
 
 def detect(
@@ -83,7 +83,7 @@ def detect(
     thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
     loaded = load(model, form="onnx" if onnx else "torch", device=device)
     store = Store(artifacts)
-    _check_folder(store)
+    _searched(artifacts)
     stages = _stages(loaded, artifacts, clip, thresholds, {"scale": scale, "crop": crop, "smooth": smooth},
                      _words(classes), config if explain else None, device, workers)
     sources = _sources(paths, artifacts, console)
@@ -92,7 +92,8 @@ def detect(
         _print_todo(stages, sources, store, options, None, as_json)
         return 0
     with _terminable():
-        outcome = carry_out(stages, sources, store, options, console)
+        outcome = carry_out(stages, sources, store, options, console,
+                            planned=lambda plan: _record(artifacts, plan))
     found = detected.read(store, stages, sources)
     if as_json:
         detected.print_lines(found, explain)
@@ -108,14 +109,34 @@ def detect(
     return 3 if found.bad else 0
 
 
-def _check_folder(store: "Store") -> None:
-    import pyarrow.parquet as pq
+def _searched(artifacts: Path) -> "dict[str, Entry]":
+    """The videos that were searched before. Raises NotForDetection for a folder of other things."""
+    from pipeline.manifest import NoManifest, read
 
-    for path in store.shards("ingest")[:1]:
-        split = pq.read_table(path, columns=["split"])["split"].to_pylist()
-        if TRAINED_ON & set(split):
-            raise NotForDetection(f"{store.root} holds a dataset that is trained and tested on: name another folder "
-                                  f"for what is detected, such as --artifacts detections")
+    try:
+        manifest = read(artifacts)
+    except NoManifest:
+        return {}
+    if manifest.made_by != "detect":
+        raise NotForDetection(f"{artifacts} holds a dataset that is trained and tested on: name another folder for "
+                              f"what is detected, such as --artifacts detections")
+    return {entry.video_id: entry for entry in manifest.entries}
+
+
+def _record(artifacts: Path, plan: "Plan") -> None:
+    """What was searched stays in the views until it is searched otherwise, and what explains an event with it."""
+    from dataclasses import replace
+
+    from dbvad.cli.dataset import entries_of
+    from pipeline.manifest import Manifest, write
+
+    known = _searched(artifacts)
+    for entry in entries_of(plan):
+        old = known.get(entry.video_id, entry).fingerprints
+        if old.get("events") == entry.fingerprints["events"]:
+            entry = replace(entry, fingerprints={**old, **entry.fingerprints})
+        known[entry.video_id] = entry
+    write(artifacts, Manifest(tuple(known.values()), "detect"))
 
 
 def _words(classes: str | None) -> list[str]:
@@ -156,7 +177,7 @@ def _sources(paths: Sequence[str], artifacts: Path, console: "Console") -> list[
 
     videos, others = find_videos(paths)
     left_out = f"; {others} files that are not named like videos are left out" if others else ""
-    console.print(f"{len(videos)} videos{left_out}", highlight=False)
+    console.print(f"{len(videos)} video{'s' * (len(videos) != 1)}{left_out}", highlight=False)
     with Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
                   transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)

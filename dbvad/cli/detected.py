@@ -128,8 +128,9 @@ def print_rest(found: Found, outcome: "Outcome", console: "Console") -> None:
         print(f"in quarantine: {row['video_id']}: {row['kind']}: {row['reason']}; {row['remedy']}", file=sys.stderr)
     new = "" if outcome.count("done") else " (nothing to do: all was up to date)"
     root = found.store.root
-    console.print(f"{len(found.all)} events in {len(found.events)} of {len(found.paths)} videos{new}; ask for more: "
-                  f"dbvad sql -a {root} \"from events\"", highlight=False, markup=False, soft_wrap=True)
+    count, videos = len(found.all), len(found.paths)
+    console.print(f"{count} event{'s' * (count != 1)} in {len(found.events)} of {videos} video{'s' * (videos != 1)}{new}; "
+                  f"ask for more: dbvad sql -a {root} \"from events\"", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cut(source: Path, events: Sequence["Event"], thresholds: "Thresholds", length_s: float, folder: Path,

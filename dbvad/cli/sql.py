@@ -30,11 +30,14 @@ def sql(
 ) -> None:
     """Ask the artifacts: one view a stage, plus quarantine, runs and description_quality. Read-only.
 
+    In a folder of `dbvad detect` there are `detected` (a score a snippet), `events` and `explained` as well.
+
     `clip_text('a fight')` embeds a text in the space of the `score` and `embed` vectors.
     """
     from dbvad.cli.dataset import tell_left_over
     from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_table
+    from dbvad.detection.contracts import VIEWS
     from pipeline.sql import connect
     from pipeline.sql import views as list_views
 
@@ -44,7 +47,7 @@ def sql(
     if query is None and not views and not sys.stdin.isatty():
         query = sys.stdin.read()
     tell_left_over(artifacts)
-    with closing(connect(artifacts, _text_encoder(config), None if views else query, _note)) as con:
+    with closing(connect(artifacts, _text_encoder(config), None if views else query, _note, VIEWS)) as con:
         if views:
             print_table(["view", "columns", "rows"], list_views(con), cell=1000)
         elif query is not None:

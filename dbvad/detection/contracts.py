@@ -30,4 +30,5 @@ EXPLAIN = Contract("explain", _schema(
     latency_ms=pa.float32(),
 ))
 
+VIEWS = {"detected": DETECT, "events": EVENTS, "explained": EXPLAIN}  # as SQL calls them
 CONTRACTS = {contract.artifact: contract for contract in (DETECT, EVENTS, EXPLAIN)}

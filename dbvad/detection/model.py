@@ -95,7 +95,7 @@ def find_clip(loaded: Loaded, given: str | None, cache: HashCache, crop: int | N
                          f"`dbvad pipeline run score`")
     for place in _places(loaded, given):
         found = ClipPlace(*place, identify(*place, cache))
-        index = Index((), (), facts.recipe["score"]["crops"], facts.width, OPEN_CLIP, name_of(place[0]),
+        index = Index((), {}, (), facts.recipe["score"]["crops"], facts.width, OPEN_CLIP, name_of(place[0]),
                       found.identity)
         fault = misfit(facts, index, crop, owner=f"with --clip {given} the videos" if given else "these videos",
                        remedy="name the CLIP it was trained with by --clip")
