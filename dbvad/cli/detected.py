@@ -128,9 +128,13 @@ def print_rest(found: Found, outcome: "Outcome", console: "Console") -> None:
         print(f"in quarantine: {row['video_id']}: {row['kind']}: {row['reason']}; {row['remedy']}", file=sys.stderr)
     new = "" if outcome.count("done") else " (nothing to do: all was up to date)"
     root = found.store.root
-    count, videos = len(found.all), len(found.paths)
-    console.print(f"{count} event{'s' * (count != 1)} in {len(found.events)} of {videos} video{'s' * (videos != 1)}{new}; "
-                  f"ask for more: dbvad sql -a {root} \"from events\"", highlight=False, markup=False, soft_wrap=True)
+    told = f"{_counted(len(found.all), 'event')} in {len(found.events)} of {_counted(len(found.paths), 'video')}{new}"
+    console.print(f"{told}; ask for more: dbvad sql -a {root} \"from events\"", highlight=False, markup=False,
+                  soft_wrap=True)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _cut(source: Path, events: Sequence["Event"], thresholds: "Thresholds", length_s: float, folder: Path,

@@ -1,10 +1,10 @@
 """Video out, through PyAV: cutting a recording without re-encoding, and writing pictures as a film."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -49,6 +49,14 @@ class _Writer:
     end: int = 0  # of the latest picture
 
 
+class _Timed(NamedTuple):
+    """A packet, and when it is shown and decoded, in ticks."""
+
+    packet: Any
+    pts: int
+    dts: int
+
+
 def cut(source: Path, spans: Sequence[Span]) -> list[Cut]:
     """Copy the packets of each span, from the last key frame before it, in one pass over the file; picture only.
 
@@ -63,30 +71,27 @@ def cut(source: Path, spans: Sequence[Span]) -> list[Cut]:
             base = stream.time_base
             assert base is not None
             origin: int | None = None
-            before: list[Any] = []  # a key frame and what follows it, as far as the one before the latest
-            group: list[Any] = []  # the same from the latest
-            for packet in container.demux(stream):
-                if not packet.size or (packet.is_corrupt or packet.pts is packet.dts is None):
-                    continue
-                if packet.is_keyframe:
+            before: list[_Timed] = []  # a key frame and what follows it, as far as the one before the latest
+            group: list[_Timed] = []  # the same from the latest
+            for timed in _packets(container, stream):
+                if timed.packet.is_keyframe:
                     before, group = group, []
                 elif not group:
                     continue  # nothing to begin with yet
-                group.append(packet)
-                pts, dts = _times(packet)
-                origin = pts if origin is None else origin
-                while waiting and (pts + (packet.duration or 1) - origin) * base > waiting[0].start_s:
+                group.append(timed)
+                origin = timed.pts if origin is None else origin
+                while waiting and (timed.pts + (timed.packet.duration or 1) - origin) * base > waiting[0].start_s:
                     span = waiting.pop(0)
                     # Pictures that are shown before the latest key frame may come behind it.
-                    late = before and (_times(group[0])[0] - origin) * base > span.start_s
-                    packets = before + group if late else group
-                    writers.append(_open(span, source, stream, packets[0]))
-                    for earlier in packets[:-1]:
+                    late = before and (group[0].pts - origin) * base > span.start_s
+                    chosen = before + group if late else group
+                    writers.append(_open(span, source, stream, chosen[0]))
+                    for earlier in chosen[:-1]:
                         _write(writers[-1], earlier)
                 for writer in list(writers):
-                    if (dts - origin) * base < writer.span.end_s or pts < writer.top:
-                        _write(writer, packet)
-                    elif dts >= writer.top:
+                    if (timed.dts - origin) * base < writer.span.end_s or timed.pts < writer.top:
+                        _write(writer, timed)
+                    elif timed.dts >= writer.top:
                         writers.remove(writer)
                         done[writer.span.path] = _close(writer, origin, base)
             for writer in list(writers):
@@ -120,28 +125,39 @@ def write(path: Path, frames: Iterable[tuple[float, np.ndarray]], fps: float) ->
     return count
 
 
-def _open(span: Span, source: Path, stream: Any, first: Any) -> _Writer:
-    # AVI keeps the order of decoding only, which is no order of pictures to an mp4.
-    suffix = ".mp4" if stream.codec.canonical_name in MP4_CODECS and first.pts is not None else source.suffix.lower()
-    path = span.path.with_name(span.path.name + suffix)
+def _packets(container: Any, stream: Any) -> Iterator[_Timed]:
+    """The packets that can be copied. Matroska leaves the first times of decoding out: they are counted back."""
+    early: list[Any] = []
+    for packet in container.demux(stream):
+        if not packet.size or packet.is_corrupt or packet.pts is packet.dts is None:
+            continue
+        if packet.dts is None:
+            early.append(packet)
+            continue
+        for place, earlier in enumerate(early):
+            yield _Timed(earlier, earlier.pts, packet.dts - (len(early) - place) * (earlier.duration or 1))
+        early = []
+        yield _Timed(packet, packet.dts if packet.pts is None else packet.pts, packet.dts)
+    for packet in early:
+        yield _Timed(packet, packet.pts, packet.pts)
+
+
+def _open(span: Span, source: Path, stream: Any, first: _Timed) -> _Writer:
+    # AVI may keep the order of decoding only, which is no order of pictures to an mp4.
+    plain = first.packet.pts is None or stream.codec.canonical_name not in MP4_CODECS
+    path = span.path.with_name(span.path.name + (source.suffix.lower() if plain else ".mp4"))
     container = av.open(str(path), "w")
-    return _Writer(span, path, container, container.add_stream_from_template(stream, opaque=True), _times(first)[0])
+    return _Writer(span, path, container, container.add_stream_from_template(stream, opaque=True), first.pts)
 
 
-def _write(writer: _Writer, packet: Any) -> None:
-    again, (pts, dts) = av.Packet(bytes(packet)), _times(packet)
-    again.pts, again.dts, again.duration = pts - writer.first, dts - writer.first, packet.duration
+def _write(writer: _Writer, timed: _Timed) -> None:
+    packet, again = timed.packet, av.Packet(bytes(timed.packet))
+    again.pts, again.dts, again.duration = timed.pts - writer.first, timed.dts - writer.first, packet.duration
     again.time_base, again.is_keyframe, again.stream = packet.time_base, packet.is_keyframe, writer.stream
     writer.container.mux(again)
-    writer.top, writer.end = max(writer.top, pts), max(writer.end, pts + (packet.duration or 0))
+    writer.top, writer.end = max(writer.top, timed.pts), max(writer.end, timed.pts + (packet.duration or 0))
 
 
 def _close(writer: _Writer, origin: int, base: Fraction) -> Cut:
     writer.container.close()
     return Cut(writer.path, float((writer.first - origin) * base), float((writer.end - origin) * base))
-
-
-def _times(packet: Any) -> tuple[int, int]:
-    """When it is shown and when it is decoded; one stands for the other where the file keeps one alone."""
-    pts, dts = packet.pts, packet.dts
-    return (dts if pts is None else pts), (pts if dts is None else dts)
