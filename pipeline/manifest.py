@@ -23,7 +23,6 @@ FILE = "manifest.parquet"
 FACTS = {"video_id": pa.string(), "split": pa.string(), "labels": pa.list_(pa.string()), "source_hash": pa.string(),
          "size": pa.int64(), "problem": pa.string()}  # the columns; beside them one a stage
 ABOUT = b"dbvad"
-ORDER = tuple(STAGES)
 TEXTS = ("describe", "embed")  # what people import beside features of the pipeline's own
 
 
@@ -145,7 +144,8 @@ def set_aside(store: Store, entry: Entry, last: str) -> str:
     """
     if entry.problem:
         return entry.problem
-    for stage in ORDER[:ORDER.index(last) + 1]:
+    order = list(dict.fromkeys([*STAGES, *entry.fingerprints, last]))  # others' stages come behind the pipeline's
+    for stage in order[:order.index(last) + 1]:
         row = store.quarantined(stage, entry.video_id)
         if row and row["fingerprint"] == entry.fingerprints.get(stage, ""):
             return f"{row['kind']}: {row['reason']}"
@@ -155,7 +155,8 @@ def set_aside(store: Store, entry: Entry, last: str) -> str:
 def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
     """Shards (and quarantine rows, under "quarantine") of videos other than `ids`, by stage."""
     found = {stage: {store.path(stage, video_id) for video_id in ids} for stage in STAGES}
-    found["quarantine"] = {store.quarantine_path(stage, video_id) for stage in STAGES for video_id in ids}
+    stages = {*STAGES, *(folder.name for folder in (store.root / "quarantine").glob("*"))}
+    found["quarantine"] = {store.quarantine_path(stage, video_id) for stage in stages for video_id in ids}
     return {stage: gone for stage, kept in found.items() if (gone := [p for p in store.shards(stage) if p not in kept])}
 
 

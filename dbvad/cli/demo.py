@@ -18,7 +18,10 @@ def demo(
                       ] = "transformers",
     seed: Annotated[int, typer.Option(min=0, help="Of the world and of the training.")] = 7,
 ) -> int | None:
-    """Render the world, run the six stages, train, evaluate, write the report. Interrupted, it goes on where it was."""
+    """Render the world, run the six stages, train, evaluate, write the report, and find events in a test video.
+
+    Interrupted, it goes on where it was.
+    """
     if context.invoked_subcommand is not None:
         return None
     import time
@@ -46,8 +49,13 @@ def demo(
     evaluation.evaluate([run], artifacts, annotations=out / "temporal.txt")
     _step(5, "report")
     reporting.report(run, artifacts, out=out / "report")
+    _step(6, "find the events of a test video, as dbvad detect does with any recording")
+    code = _detect(out, run)
+    if code:
+        return code
     print(f"\ndone in {time.monotonic() - began:.0f} s. Look at {out}/report/index.html, or ask the artifacts:\n"
-          f"  dbvad sql --artifacts {artifacts} \"select video_id, text from described limit 5\"")
+          f"  dbvad sql --artifacts {artifacts} \"select video_id, text from described limit 5\"\n"
+          f"or detect events in videos of your own:\n  dbvad detect VIDEOS --model {run}")
     return 0
 
 
@@ -64,7 +72,22 @@ def build_models(
 
 
 def _step(number: int, what: str) -> None:
-    print(f"\n[{number}/5] {what}", flush=True)
+    print(f"\n[{number}/6] {what}", flush=True)
+
+
+def _detect(out: Path, run: Path) -> int:
+    """Detect on the first test video in which something happens, and tell beside it what truly happens there."""
+    from dbvad.cli.detect import detect
+    from dbvad.demo.world.camera import FPS
+    from dbvad.evaluation.groundtruth import read_annotations
+
+    truth = read_annotations(out / "temporal.txt").events
+    tests = {path.name: path for path in (out / "videos" / "test").rglob("*.mp4")}
+    video = next(tests[name] for name, events in truth.items() if events and name in tests)
+    code = detect([str(video)], run, out / "detections")
+    print("the truth: " + ", ".join(f"{event.label} from {event.start / FPS:.1f} to {(event.end + 1) / FPS:.1f} s"
+                                    for event in truth[video.name]))
+    return code
 
 
 def _train(artifacts: Path, run: Path, config: Path, seed: int) -> None:

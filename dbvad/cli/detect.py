@@ -174,10 +174,11 @@ def _sources(paths: Sequence[str], artifacts: Path, console: "Console") -> list[
 
     from dbvad.detection.sources import find_videos, read_sources
     from pipeline.engine.hashing import HashCache
+    from pipeline.words import counted
 
     videos, others = find_videos(paths)
-    left_out = f"; {others} files that are not named like videos are left out" if others else ""
-    console.print(f"{len(videos)} video{'s' * (len(videos) != 1)}{left_out}", highlight=False)
+    left_out = f"; left out: {counted(others, 'file')} not named like a video" if others else ""
+    console.print(f"{counted(len(videos), 'video')}{left_out}", highlight=False)
     with Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
                   transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)

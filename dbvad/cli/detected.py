@@ -120,6 +120,7 @@ def write_pictures(found: Found, thresholds: "Thresholds", png: Path | None, cli
 def print_rest(found: Found, outcome: "Outcome", console: "Console") -> None:
     """What is in quarantine and what to do about it, and where all is kept."""
     from dbvad.cli.output import print_table
+    from pipeline.words import counted
 
     if found.bad and not console.stderr:
         print_table(["in quarantine", "stage", "kind", "reason", "remedy"],
@@ -128,13 +129,9 @@ def print_rest(found: Found, outcome: "Outcome", console: "Console") -> None:
         print(f"in quarantine: {row['video_id']}: {row['kind']}: {row['reason']}; {row['remedy']}", file=sys.stderr)
     new = "" if outcome.count("done") else " (nothing to do: all was up to date)"
     root = found.store.root
-    told = f"{_counted(len(found.all), 'event')} in {len(found.events)} of {_counted(len(found.paths), 'video')}{new}"
+    told = f"{counted(len(found.all), 'event')} in {len(found.events)} of {counted(len(found.paths), 'video')}{new}"
     console.print(f"{told}; ask for more: dbvad sql -a {root} \"from events\"", highlight=False, markup=False,
                   soft_wrap=True)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _cut(source: Path, events: Sequence["Event"], thresholds: "Thresholds", length_s: float, folder: Path,

@@ -7,8 +7,6 @@ import typer
 
 from pipeline.words import counted
 
-TITLES = {"auc": "AUC", "ap": "AP", "ap_trapezoid": "AP (trapezoid)", "ano_auc": "Ano-AUC", "macro_auc": "macro AUC",
-          "false_alarms": "false alarms", "video_auc": "video AUC"}
 Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
 Ends = Literal["inclusive", "exclusive"]
 Scale = Literal["bins", "windows", "both"]
@@ -95,7 +93,7 @@ def evaluate(
 
 def _show(result: dict[str, Any], run: Path, where: Path) -> None:
     from dbvad.cli.output import print_table
-    from dbvad.evaluation.summary import percent
+    from dbvad.evaluation.summary import TITLES, percent
 
     rows = [(TITLES[name], percent(value), _interval(result["intervals"].get(name)))
             for name, value in result["metrics"].items()]
@@ -114,7 +112,7 @@ def _show(result: dict[str, Any], run: Path, where: Path) -> None:
 
 def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> None:
     from dbvad.cli.output import print_table
-    from dbvad.evaluation.summary import percent
+    from dbvad.evaluation.summary import TITLES, percent
 
     print_table(["metric", "mean %", "std", *(f"seed {seed}" for seed in summary["seeds"])],
                 [(TITLES[name], percent(value["mean"]), percent(value["std"]),
@@ -168,7 +166,7 @@ def _show_scores(result: dict[str, Any], scores: Path, out: Path | None) -> None
 
 def _show_notes(result: dict[str, Any]) -> None:
     from dbvad.cli.dataset import print_left_out
-    from dbvad.evaluation.summary import percent
+    from dbvad.evaluation.summary import TITLES, percent
 
     if result["annotations"] is None:
         print("no annotations: only whole videos were judged; name them by --annotations FILE")

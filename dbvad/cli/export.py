@@ -21,6 +21,7 @@ def export(
     from dbvad.detection import bundle, onnx_form
     from dbvad.detection.model import find_clip, load
     from pipeline.engine.hashing import HashCache
+    from pipeline.words import counted
 
     along = None
     if with_clip:
@@ -35,4 +36,4 @@ def export(
                     [(parity.snippets, f"{parity.logits:.1e}", f"{parity.shares:.1e}") for parity in found])
         print(f"ONNX against PyTorch: all logits within {onnx_form.GATE:g}")
     clip_told = "with its CLIP" if along else f"its CLIP is {made.clip['name']}, which is not in it"
-    print(f"{out}: {len(made.classes) - 1} classes, {clip_told}; see {out}/{bundle.CARD}")
+    print(f"{out}: {counted(len(made.classes) - 1, 'class')}, {clip_told}; see {out}/{bundle.CARD}")

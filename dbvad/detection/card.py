@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dbvad.evaluation.summary import percent
+from dbvad.evaluation.summary import TITLES, percent
 from pipeline.engine.store import atomic_file
-
-NAMES = {"auc": "AUC", "ap": "AP", "ap_trapezoid": "AP (trapezoid)", "ano_auc": "Ano-AUC", "macro_auc": "macro AUC",
-         "false_alarms": "false alarms", "video_auc": "video AUC"}
 
 
 def write_card(path: Path, manifest: Mapping[str, Any], result: Mapping[str, Any] | None, *, calibrated: bool) -> None:
@@ -43,7 +40,7 @@ def _measured(manifest: Mapping[str, Any], result: Mapping[str, Any] | None) -> 
     rows = []
     for name, value in result["metrics"].items():
         low, high = result["intervals"].get(name) or (None, None)
-        rows.append((NAMES.get(name, name), percent(value), f"{percent(low)} to {percent(high)}" if low is not None
+        rows.append((TITLES.get(name, name), percent(value), f"{percent(low)} to {percent(high)}" if low is not None
                      else ""))
     if isinstance(result["localization"], Mapping):
         rows.append(("mAP@IoU 0.1-0.5", percent(result["localization"]["average"]), ""))

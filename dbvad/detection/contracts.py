@@ -4,6 +4,8 @@ import pyarrow as pa
 
 from pipeline.contracts import Contract
 
+SPLIT = "detect"  # of a video that nothing is known of: neither trained nor tested on
+
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, type_, nullable=False) for name, type_ in columns.items()])

@@ -10,6 +10,7 @@ from dbvad.detection.events import Event, Snippet, Thresholds
 from dbvad.detection.outputs import caption
 from pipeline.engine.store import atomic_file
 from pipeline.instruments import video, video_out
+from pipeline.words import counted
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1200, 300, 48, 16, 36, 40
@@ -33,7 +34,7 @@ def timeline(path: Path, title: str, snippets: Sequence[Snippet], events: Sequen
     def y(score: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - score)
 
-    draw.text((LEFT, 10), _printable(f"{title}: {len(events)} events"), INK, font)
+    draw.text((LEFT, 10), _printable(f"{title}: {counted(len(events), 'event')}"), INK, font)
     for event in events:
         draw.rectangle((x(event.start_s), y(1), max(x(event.start_s) + 1, x(event.end_s)), y(0)), fill=BAND)
     step = next((tick for tick in TICKS if end / tick <= MARKS), end / MARKS)

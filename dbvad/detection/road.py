@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dbvad.detection.contracts import SPLIT
 from dbvad.detection.events import Thresholds
 from dbvad.detection.model import ClipPlace, Loaded
 from dbvad.detection.stages import Detect, Events
@@ -12,8 +13,6 @@ from pipeline.stages.decode import Decode, DecodeParams
 from pipeline.stages.ingest import Ingest, IngestParams
 from pipeline.stages.score import Score, ScoreParams
 
-ORDER = ("ingest", "decode", "score", "detect", "events")
-SPLIT = "detect"  # of a video that nothing is known of: neither trained nor tested on
 FACTS = {"split": SPLIT, "labels": []}
 
 

@@ -5,6 +5,8 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 Result = Mapping[str, Any]
+TITLES = {"auc": "AUC", "ap": "AP", "ap_trapezoid": "AP (trapezoid)", "ano_auc": "Ano-AUC", "macro_auc": "macro AUC",
+          "false_alarms": "false alarms", "video_auc": "video AUC"}
 COLUMNS = {"auc": "AUC", "ap": "AP", "ano_auc": "Ano-AUC", "macro_auc": "macro AUC"}
 
 

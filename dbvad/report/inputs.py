@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dbvad.detection.contracts import DETECT, SPLIT
 from dbvad.evaluation.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
 from pipeline.contracts import STAGES
 from pipeline.engine.store import Store
@@ -73,8 +74,8 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
         raise ReportError(f"no run folder at {run}: make one with `dbvad train --out {run}`")
     missing: dict[str, str] = {}
     result = _read_result(run, missing)
-    scores = _read_scores(run, missing)
     entries = _read_entries(store)
+    scores = _read_detected(store, entries, missing) if run is None else _read_scores(run, missing)
     if entries and (others := sorted(set(scores) - set(entries))):
         missing["dataset"] = (f"{len(others)} videos that this run was evaluated on are no longer in the dataset "
                               f"({', '.join(others[:3])}) and are not shown; the figures still count them: `dbvad "
@@ -111,9 +112,29 @@ def _read_videos(store: Store, entries: Mapping[str, Entry], scores: Mapping[str
     found = {}
     for video_id, entry in entries.items():
         rows = read_rows(store.path("ingest", video_id), columns) if current(store, entry, "ingest") else []
-        found[video_id] = Video(video_id, entry.split, tuple(sorted(entry.labels)), **rows[0] if rows else {})
+        found[video_id] = Video(video_id, entry.split, _labels(entry), **rows[0] if rows else {})
     unknown = {video_id: Video(video_id, "test") for video_id in scores if video_id not in found}
     return tuple(sorted([*found.values(), *unknown.values()], key=lambda video: video.video_id))
+
+
+def _labels(entry: Entry) -> tuple[str, ...] | None:
+    return None if entry.split == SPLIT else tuple(sorted(entry.labels))
+
+
+def _read_detected(store: Store, entries: Mapping[str, Entry], missing: dict[str, str]) -> dict[str, Scores]:
+    """Scores of recordings that `dbvad detect` searched, of which no truth is known."""
+    found = {}
+    for video_id, entry in entries.items():
+        if DETECT.artifact in entry.fingerprints and current(store, entry, DETECT.artifact):
+            rows = store.read(DETECT.artifact, video_id, ["start_frame", "end_frame", "score"])
+            edges = np.append(rows["start_frame"].to_numpy(), rows["end_frame"].to_numpy()[-1:])
+            found[video_id] = Scores(edges, rows["score"].to_numpy())
+    if found:
+        missing["result"] = ("These are recordings that `dbvad detect` searched: nothing is known of what truly "
+                             "happens in them, so nothing is judged.")
+    else:
+        missing["scores"] = missing["result"]
+    return found
 
 
 def _read_result(run: Path | None, missing: dict[str, str]) -> Mapping[str, Any] | None:
@@ -135,10 +156,7 @@ def _read_result(run: Path | None, missing: dict[str, str]) -> Mapping[str, Any]
     return None
 
 
-def _read_scores(run: Path | None, missing: dict[str, str]) -> dict[str, Scores]:
-    if run is None:
-        missing["scores"] = missing["result"]
-        return {}
+def _read_scores(run: Path, missing: dict[str, str]) -> dict[str, Scores]:
     path = run / SCORES
     try:
         table = pq.read_table(path, columns=["video_id", "start", "end", "score"])

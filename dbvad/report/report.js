@@ -271,7 +271,7 @@
     const hits = (times) => data.truth?.length ? `${times.filter((t) => eventAt(data, t)).length} of ${times.length} in a true event` : "";
     if (data.picks) return Object.keys(LANES).map((name) => choice(data, LANES[name],
       [hits(data.picks[name]), name === data.strategy ? "the description was written from these" : ""].filter(Boolean).join(" · "), rising(data.picks[name]), seek));
-    if (data.split !== "train") return [make("p", {class: "note"}, "A test video: the detector sees its CLIP features alone, so there are no key frames and no description.")];
+    if (data.split !== "train") return [make("p", {class: "note"}, `${data.split === "detect" ? "A recording" : "A test video"}: the detector sees its CLIP features alone, so there are no key frames and no description.`)];
     if (!data.keys.length) return [];
     return [choice(data, "Key frames", data.strategy === "uniform" ? "a normal video has no event to look for: they are spread evenly" : data.strategy, rising(data.keys), seek)];
   }

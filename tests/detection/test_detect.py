@@ -86,7 +86,7 @@ def test_bad_files_go_to_quarantine_and_the_second_run_has_nothing_to_do(
     assert call(*command) == 3
     captured = capsys.readouterr()
     assert {json.loads(line)["video"] for line in captured.out.splitlines()} == {"good/v.mp4"}
-    assert "4 videos; 1 files that are not named like videos are left out" in captured.err
+    assert "4 videos; left out: 1 file not named like a video" in captured.err
     told = re.findall(r"in quarantine: (\S+): (\w+):", captured.err)
     assert sorted(told) == [("empty.mp4", "empty"), ("gone.mp4", "unreadable"), ("letter.mp4", "not_video")]
     assert call(*command) == 3
@@ -196,3 +196,15 @@ def test_wrong_use_is_one_clear_message(world: World, tmp_path: Path, capsys: py
         assert said in told
         assert "Traceback" not in told
     assert CLIP.is_dir()
+
+
+def test_the_report_shows_scores_of_recordings_and_judges_nothing(world: World, searched: Path, tmp_path: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert call("report", "-a", searched / "detections", "--out", tmp_path / "page.html") == 0
+    told = capsys.readouterr().out
+    assert "recordings that `dbvad detect` searched" in told
+    page = (tmp_path / "page.html").read_text()
+    assert f"{len(TEST)} recordings." in page
+    assert "of them abnormal" not in page
+    assert page.count("peak 0.") == len(TEST)
