@@ -19,12 +19,12 @@ FORM = ("what", "who", "place", "outcome", "against")
 
 @dataclass(frozen=True)
 class Found:
-    """`paths` of the videos and `events` of those whose events are up to date, by id; `bad`: rows of the quarantine."""
+    """`paths` of the videos and `events` of those whose events are up to date, by id; `bad`: those in quarantine."""
 
     store: "Store"
     paths: dict[str, Path]
     events: dict[str, list["Event"]]
-    bad: list[dict[str, Any]]
+    bad: set[str]
 
     @property
     def all(self) -> list["Event"]:
@@ -39,8 +39,7 @@ def read(store: "Store", stages: Sequence["Stage"], sources: Sequence["Source"])
     plan = make_plan(stages, sources, store)
     events = {source.video_id: read_events(store, source.video_id) for source in sources
               if plan["events", source.video_id].state is State.DONE}
-    bad = [store.quarantined(unit.stage, unit.video_id) or {} for unit in plan.values()
-           if unit.state is State.QUARANTINED]
+    bad = {unit.video_id for unit in plan.values() if unit.state is State.QUARANTINED}
     return Found(store, {source.video_id: source.path for source in sources}, events, bad)
 
 
@@ -118,20 +117,17 @@ def write_pictures(found: Found, thresholds: "Thresholds", png: Path | None, cli
 
 
 def print_rest(found: Found, outcome: "Outcome", console: "Console") -> None:
-    """What is in quarantine and what to do about it, and where all is kept."""
-    from dbvad.cli.output import print_table
+    """What was found and what could not be searched, and where more is to be had."""
     from pipeline.words import counted
 
-    if found.bad and not console.stderr:
-        print_table(["in quarantine", "stage", "kind", "reason", "remedy"],
-                    [[row[key] for key in ("video_id", "stage", "kind", "reason", "remedy")] for row in found.bad])
-    for row in found.bad if console.stderr else ():
-        print(f"in quarantine: {row['video_id']}: {row['kind']}: {row['reason']}; {row['remedy']}", file=sys.stderr)
     new = "" if outcome.count("done") else " (nothing to do: all was up to date)"
     root = found.store.root
     told = f"{counted(len(found.all), 'event')} in {len(found.events)} of {counted(len(found.paths), 'video')}{new}"
-    console.print(f"{told}; ask for more: dbvad sql -a {root} \"from events\"", highlight=False, markup=False,
-                  soft_wrap=True)
+    more = [f"{told}; ask for more: dbvad sql -a {root} \"from events\""]
+    if found.bad:
+        more.append(f"{len(found.bad)} in quarantine: `dbvad pipeline failures -a {root}` says what is wrong with each")
+    for line in more:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _cut(source: Path, events: Sequence["Event"], thresholds: "Thresholds", length_s: float, folder: Path,

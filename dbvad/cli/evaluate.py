@@ -128,7 +128,7 @@ def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> Non
 def _show_scores(result: dict[str, Any], scores: Path, out: Path | None) -> None:
     from dbvad.cli.dataset import few
     from dbvad.cli.output import print_table
-    from dbvad.evaluation.summary import percent
+    from dbvad.evaluation.summary import TITLES, percent
 
     columns = ["metric", f"{scores.name} %", "95 % interval"]
     for one in result["beside"]:
