@@ -39,11 +39,13 @@ def show(
     """How the shards of a video were made: fingerprint, parameters, models, decoder, counts."""
     import json
 
+    from dbvad.detection.contracts import CONTRACTS
     from pipeline.engine.store import Store
 
     store = Store(artifacts)
     shown = 0
-    for name in choose([stage] if stage else None, None, None):
+    own = [name for name in CONTRACTS if stage in (None, name)]
+    for name in [*(() if stage in CONTRACTS else choose([stage] if stage else None, None, None)), *own]:
         footer = store.footer(name, video)
         if footer is not None:
             shown += 1
