@@ -107,6 +107,7 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
         raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
                           f"stages.yaml to the folder of your videos")
     files = [(video_id, paths[0]) for video_id, paths in sorted(found.items())]
+    read = read.over(found)
     inside = root.resolve()
     sizes = {video_id: path.stat().st_size for video_id, path in files
              if path.is_file() and not cache.is_fresh(video_id, path.stat())}

@@ -53,7 +53,8 @@ class TestCsv:
         ("a.mp4,fight|normal", Facts("train", ("fight",))),
         ("a.mp4,fight, ", Facts("train", ("fight",))),
         ("a.mp4", NORMAL_TRAIN),
-        ("a.mp4,fight,train,more,columns", Facts("train", ("fight",))),
+        ("a.mp4,fight,train,,", Facts("train", ("fight",))),
+        ("a.mp4,fight,val", Facts("test", ("fight",))),
     ])
     def test_a_line(self, tmp_path: Path, line: str, facts: Facts) -> None:
         assert self.read(tmp_path, f"video,label,split\n{line}\n", "a.mp4") == facts
@@ -91,13 +92,15 @@ class TestCsv:
 
     @pytest.mark.parametrize(("text", "message"), [
         ("video,label\na.mp4,fight\na.mp4,arson\n", "labels.csv:3: 'a.mp4' was given another label or split above"),
-        ("video,label,split\n\na.mp4,x,valid\n", "labels.csv:3: split 'valid', expected train or test"),
-        ("label,video\nfight\n", "labels.csv:2: no video is named here"),
-        ("video,label\n,fight\n", "labels.csv:2: no video is named here"),
-        ("name,label\na.mp4,x\n", "labels.csv:1: no column 'video'; the first line must name video, label, found name, "
-                                  "label"),
-        ("video;label\na.mp4;x\n", "labels.csv:1: no column 'video'"),
-        ("", "labels.csv:1: no column 'video'; the first line must name video, label, found nothing"),
+        ("video,label,split\n\na.mp4,x,tset\n", "labels.csv:3: split 'tset', expected train or test"),
+        ("video,label,split\na.mp4,x,train,more\n", "labels.csv:2: 4 values for 3 columns: put quotes around"),
+        ("label,video\nfight\n", "labels.csv:2: no video named"),
+        ("video,label\n,fight\n", "labels.csv:2: no video named"),
+        ("movie,label\na.mp4,x\n", "labels.csv:1: no column 'video'; the first line must name the columns video, label; "
+                                   "it is 'movie,label'"),
+        ("video:label\na.mp4:x\n", "labels.csv:1: no column 'video'"),
+        ("video,label\na.mp4,0\nb.mp4,1\n", "labels.csv:2: the labels are 0 and 1: either 1 is an anomaly"),
+        ("", "labels.csv:1: no column 'video'; the first line must name the columns video, label; it is ''"),
         ('video,label\n"a.mp4,fight\nb.mp4,x\n', "labels.csv: unexpected end of data"),
         ("video,label\na.mp4," + "x" * 200_000, "labels.csv: field larger than field limit"),
     ])
@@ -142,8 +145,9 @@ class TestUcfCrime:
         assert read("Abuse001_x264.mp4") == Facts("train", ("Abuse",))
 
     @pytest.mark.parametrize(("test", "message"), [
-        ("Abuse028_x264.mp4\n", r"test\.txt:1: 'Abuse028_x264\.mp4' is no entry of an official list"),
-        ("\nAbuse028_x264.mp4  Abuse  165  240  -1  -1\n", r"test\.txt:2: .* is no entry"),
+        ("clip028_x264.mp4\n", r"test\.txt:1: 'clip028_x264\.mp4' is no entry of an official list"),
+        ("\nclip028_x264.mp4  165  240\n", r"test\.txt:2: .* is no entry"),
+        ("\nA/Odd/clip1.mp4\nB/Strange/clip2.mp4\n", r"test\.txt:2: which folder of .* is the class, 'A' or 'Odd'\?"),
         (TRAIN, r"test\.txt:1: Abuse001_x264\.mp4 was given another label or split"),
     ])
     def test_a_wrong_file_is_noticed(self, tmp_path: Path, test: str, message: str) -> None:

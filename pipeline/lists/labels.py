@@ -1,0 +1,61 @@
+"""Names of classes in any writing system: which are the same, which mean normal, and which one a path names."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+
+from pipeline.lists.names import base_name, path_parts
+
+UNNAMED = "anomaly"  # the class of videos that a list calls abnormal and no more
+FLAGS = {"0": False, "1": True}
+SAID_NOTHING = "ZPC"  # Unicode categories of blanks, punctuation and control characters
+
+
+def label_key(label: str) -> str:
+    """What is compared of a label: compatible forms and case are one, blanks and punctuation do not count.
+
+    Letters, marks, digits and symbols of all scripts do. "Road Accidents", "road_accidents" and "RoadAccidents" have
+    one key; "火災" and "打架" have two.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    said = "".join(char for char in folded if unicodedata.category(char)[0] not in SAID_NOTHING)
+    return said or folded.strip()
+
+
+def same_label(one: str, other: str) -> bool:
+    """Whether two texts name one class."""
+    return label_key(one) == label_key(other)
+
+
+def find_label(label: str, known: Iterable[str]) -> str | None:
+    """The known label that is spelt so, else the only one with the same key; None if there is none."""
+    known = list(known)
+    if label in known:
+        return label
+    same = [other for other in known if same_label(label, other)]
+    return same[0] if len(same) == 1 else None
+
+
+def says_normal(name: str) -> bool:
+    """Whether a folder's name holds the word normal: `Training_Normal_Videos_Anomaly` does, `abnormal` does not."""
+    return "normal" in re.split(r"[\W_]+", name.casefold())
+
+
+def are_flags(texts: Iterable[str]) -> bool:
+    """Whether all texts are 0 or 1."""
+    found = {text.strip() for text in texts}
+    return bool(found) and found <= FLAGS.keys()
+
+
+def class_in_path(name: str, is_class: Callable[[str], bool], classes: Sequence[str]) -> str | None:
+    """The class that a path names: its folder nearest to the file that is one, else how the file's name begins.
+
+    `Abuse028_x264` begins with `Abuse` and a number. None if it names none.
+    """
+    *folders, _ = path_parts(name) or [""]
+    for folder in reversed(folders):
+        if is_class(folder):
+            return folder
+    found = re.match(r"(.*?)[\W_]*\d", base_name(name))
+    stem = found[1] if found else ""
+    return stem if stem and ((says_normal(stem) and is_class(stem)) or find_label(stem, classes)) else None
