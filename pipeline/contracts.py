@@ -87,6 +87,14 @@ def embeddings(column: pa.ChunkedArray) -> np.ndarray:
     return flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
 
 
+def frame_times(decoded: pa.Table) -> np.ndarray:
+    """When each frame of a video is shown, in seconds since the first, from its `decode` table: shape (frames,).
+
+    All frames of the video have their time here, whatever the stride of decoding.
+    """
+    return np.asarray(pc.list_flatten(decoded["times_s"]).to_numpy(), np.float64)
+
+
 def embedding_array(rows: np.ndarray) -> pa.FixedSizeListArray:
     """Vectors of shape (rows, D) as fixed_size_list<float16>[D], each scaled to length 1 (zero rows stay zero)."""
     rows = np.asarray(rows, dtype=np.float32)

@@ -1,13 +1,13 @@
 """`dbvad report`: a run, its data and its videos as one page."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from pipeline.lists.events import Format
 from pipeline.words import counted
 
-Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
 MB = 2**20
 
 

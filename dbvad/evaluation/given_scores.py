@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbvad.importing.names import AmbiguousName, Names
 from dbvad.scoring.scores import snippet_edges
+from pipeline.lists.names import AmbiguousName, Names
 
 COLUMNS = {"video_id": "video", "video": "video", "frame": "frame", "start": "start", "end": "end", "score": "score"}
 FORMS = "CSV or Parquet with video,start,end,score or video,frame,score; JSON {video: [scores]}; a .npy a video"

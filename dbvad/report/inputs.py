@@ -10,7 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbvad.evaluation.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
+from dbvad.evaluation.groundtruth import (
+    AnnotationError,
+    Annotations,
+    Format,
+    Segment,
+    Times,
+    decoded_times,
+    match,
+    read_annotations,
+)
 from pipeline.contracts import STAGES
 from pipeline.engine.store import Store
 from pipeline.manifest import Entry, NoManifest, current
@@ -84,7 +93,7 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
     if not videos:
         raise ReportError(f"nothing to report on: no videos in {store.root} and no scores of a run. Run "
                           f"`dbvad pipeline run` first, or name another folder by --artifacts")
-    truth = _read_truth(videos, scores, result, annotations, format, missing)
+    truth = _read_truth(videos, scores, result, annotations, format, missing, decoded_times(store, entries))
     return Inputs(store, run, entries, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
 
 
@@ -193,7 +202,8 @@ def _read_ladders(run: Path | None, named: Sequence[Path], missing: dict[str, st
 
 
 def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result: Mapping[str, Any] | None,
-                given: Path | None, format: Format, missing: dict[str, str]) -> dict[str, tuple[Segment, ...]]:
+                given: Path | None, format: Format, missing: dict[str, str], times: Times,
+                ) -> dict[str, tuple[Segment, ...]]:
     recorded = (result or {}).get("annotations") or {}
     path = given or (Path(recorded["path"]) if recorded.get("path") else None)
     if path is None:
@@ -202,7 +212,7 @@ def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result:
         return {}
     try:
         annotations = read_annotations(path, format if given else recorded.get("format", "auto"))
-        return _matched(annotations, videos, scores, recorded.get("ends", "inclusive"), missing)
+        return _matched(annotations, videos, scores, recorded.get("ends", "inclusive"), missing, times)
     except AnnotationError as error:
         if given:
             raise
@@ -212,16 +222,17 @@ def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result:
 
 
 def _matched(annotations: Annotations, videos: tuple[Video, ...], scores: Mapping[str, Scores], ends: Any,
-             missing: dict[str, str]) -> dict[str, tuple[Segment, ...]]:
+             missing: dict[str, str], times: Times) -> dict[str, tuple[Segment, ...]]:
     """Truth of the test videos, as evaluation has it, and of training videos where the file names them too."""
     frames = {video.video_id: int(scores[video.video_id].edges[-1]) if video.video_id in scores else video.n_frames
               for video in videos}
     sizes = {video.video_id: (frames[video.video_id] or 2**62, video.fps) for video in videos}
     tested = {video.video_id for video in videos if video.split == "test"}
-    truth = dict(match(annotations, {key: size for key, size in sizes.items() if key in tested}, ends=ends).segments)
+    truth = dict(match(annotations, {key: size for key, size in sizes.items() if key in tested}, ends=ends,
+                       times=times).segments)
     try:
         rest = {key: size for key, size in sizes.items() if key not in tested}
-        truth |= match(annotations, rest, ends=ends).segments
+        truth |= match(annotations, rest, ends=ends, times=times).segments
     except AnnotationError as error:
         missing["train_truth"] = f"No true events are shown in training videos: {error}."
     return {video.video_id: () for video in videos if video.labels == ()} | truth

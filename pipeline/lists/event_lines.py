@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.lists import ListError
 from pipeline.lists.events import Annotations, Event, check
-from pipeline.lists.labels import class_in_path, find_label
+from pipeline.lists.labels import class_in_path, find_label, says_normal
 from pipeline.lists.names import FEATURE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.lists.published import UCF_CLASSES, XD_CLASSES
 from pipeline.lists.text import Line
@@ -136,4 +136,4 @@ def _check_form(found: Sequence[Fields], format: str, bars: bool) -> None:
 
 def _class_of(name: str) -> str:
     """UCF-Crime's class by folder or name; "" where they tell none."""
-    return class_in_path(name, lambda text: find_label(text, UCF_CLASSES) is not None, UCF_CLASSES) or ""
+    return find_label(class_in_path(name, UCF_CLASSES, says_normal) or "", UCF_CLASSES) or ""

@@ -47,15 +47,15 @@ def are_flags(texts: Iterable[str]) -> bool:
     return bool(found) and found <= FLAGS.keys()
 
 
-def class_in_path(name: str, is_class: Callable[[str], bool], classes: Sequence[str]) -> str | None:
-    """The class that a path names: its folder nearest to the file that is one, else how the file's name begins.
+def class_in_path(name: str, classes: Sequence[str], is_normal: Callable[[str], bool]) -> str | None:
+    """The class, or what means normal, that a path names; None if it names none.
 
-    `Abuse028_x264` begins with `Abuse` and a number. None if it names none.
+    It is the folder nearest to the file that is one, else how the file's name begins before its number, as in
+    `Abuse028_x264` and `Normal_Videos_003`.
     """
     *folders, _ = path_parts(name) or [""]
-    for folder in reversed(folders):
-        if is_class(folder):
-            return folder
-    found = re.match(r"(.*?)[\W_]*\d", base_name(name))
-    stem = found[1] if found else ""
-    return stem if stem and ((says_normal(stem) and is_class(stem)) or find_label(stem, classes)) else None
+    begin = re.match(r"(.*?)[\W_]*\d", base_name(name))
+    for text in (*reversed(folders), begin[1] if begin else ""):
+        if text and (is_normal(text) or find_label(text, classes)):
+            return text
+    return None

@@ -35,9 +35,9 @@ def parse_time(text: str) -> Fraction:
 
 
 def parse_frame(text: str) -> int:
-    """A frame's number, a whole one (`12`, `12.0`). Raises ValueError."""
+    """A frame's number, a whole one (`12`, `12.0`, `-1`). Raises ValueError."""
     plain = text.strip()
-    if not re.fullmatch(r"\d+(\.0*)?", plain):
+    if not re.fullmatch(r"-?\d+(\.0*)?", plain):
         raise ValueError(f"{text!r} is no whole frame number")
     return int(plain.split(".")[0])
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pipeline.lists import ListError
 from pipeline.lists.event_lines import line_name, split_line
-from pipeline.lists.labels import FLAGS, UNNAMED, are_flags, class_in_path, label_key
+from pipeline.lists.labels import FLAGS, UNNAMED, are_flags, label_key
 from pipeline.lists.names import path_parts, video_name
+from pipeline.lists.splits import is_test_folder, read_split
 from pipeline.lists.table import Row, header_columns, read_table
 from pipeline.lists.text import Line, read_lines
 
@@ -29,20 +30,12 @@ class Listed:
     split: str = ""
 
 
-@dataclass(frozen=True)
-class Classes:
-    """What the reader knows of classes: their names, and which texts are one or mean normal."""
-
-    names: Sequence[str]
-    is_class: Callable[[str], bool]
-
-
-def read_videos(path: Path, classes: Classes, stated: Sequence[str] = ()) -> list[Listed]:
+def read_videos(path: Path, class_of: Callable[[str], str | None], stated: Sequence[str] = ()) -> list[Listed]:
     """The videos of a list. Raises ListError. Its forms:
 
     a table with a header that names a video or path, and a label;
-    `Class/Name.mp4`, behind other folders too, whatever stands after the name;
-    `Class012_x264.npy`, the class being one that is known;
+    a path of which `class_of` knows the class (by a folder, or by the name, as in `Abuse028_x264.npy`);
+    `Class/Name.mp4`, behind folders that all lines share, whatever stands after the name;
     `Name Class start end ...` and `Name class,class`;
     `Name,0` and `Name,1`, with a frame count behind or not (ShanghaiTech): 1 is an anomaly.
     """
@@ -55,7 +48,7 @@ def read_videos(path: Path, classes: Classes, stated: Sequence[str] = ()) -> lis
         return [Listed(line.where, found[1].strip(), flag=FLAGS[found[2]])
                 for line, found in zip(lines, flags, strict=True) if found]
     shared = _shared_folders([_name_of(line) for line in lines])
-    return [_listed(line, shared, classes) for line in lines]
+    return [_listed(line, shared, class_of) for line in lines]
 
 
 def read_labelled(path: Path, what: str, stated: Sequence[str] = ()) -> list[Listed]:
@@ -82,16 +75,16 @@ def _flag(row: Row) -> bool:
     return flag
 
 
-def _listed(line: Line, shared: int, classes: Classes) -> Listed:
+def _listed(line: Line, shared: int, class_of: Callable[[str], str | None]) -> Listed:
     name = _name_of(line)
     rest, plain = line.text[len(name):].strip(), video_name(name)[0]
-    if found := class_in_path(plain, classes.is_class, classes.names):
+    if found := class_of(plain):
         return Listed(line.where, name, (found,))
     folders = path_parts(plain)[:-1]
-    if rest and not folders:
-        return Listed(line.where, name, _classes_after(line, rest))
+    if rest and (named := _classes_after(line, rest)):
+        return Listed(line.where, name, named)
     own = folders if len(folders) == 1 else folders[shared:]
-    if len(own) == 1:
+    if len(own) == 1 and not (read_split(own[0]) or is_test_folder(own[0])):
         return Listed(line.where, name, (own[0],))
     if len(folders) > 1:
         raise ListError(f"{line.where}: which folder of {name!r} is the class, "
@@ -102,7 +95,7 @@ def _listed(line: Line, shared: int, classes: Classes) -> Listed:
 
 def _classes_after(line: Line, rest: str) -> tuple[str, ...]:
     """`Name fighting,chasing`, or what stands in annotations."""
-    if re.fullmatch(r"[^\d\s]\S*", rest):
+    if re.fullmatch(r"[^\W\d]\S*", rest):
         return tuple(part for part in rest.split(",") if part)
     return tuple({label_key(label): label for label in split_line(line).classes}.values())
 

@@ -12,14 +12,12 @@ from typing import Protocol, Self
 
 from pipeline.engine.config import ConfigError
 from pipeline.lists import ListError
-from pipeline.lists.event_lines import line_name
-from pipeline.lists.labels import UNNAMED, find_label, same_label, says_normal
-from pipeline.lists.names import VIDEO_SUFFIXES, Names, base_name, nfc, path_parts, video_name
+from pipeline.lists.labels import UNNAMED, class_in_path, find_label, same_label, says_normal
+from pipeline.lists.names import VIDEO_SUFFIXES, Names, base_name, nfc, path_parts, video_name, without_tail
 from pipeline.lists.published import UCF_CLASSES, XD_CLASSES, XD_NOTHING
 from pipeline.lists.remarks import Remark, remarks_on
 from pipeline.lists.splits import TEST, TRAIN, VAL, is_test_folder, meaning_of_val, read_split, remarks_on_val
-from pipeline.lists.text import read_lines
-from pipeline.lists.videos import Classes, Listed, read_labelled, read_videos
+from pipeline.lists.videos import Listed, read_labelled, read_videos
 
 __all__ = ["SPLITS", "VIDEO_SUFFIXES", "Facts", "Reader", "from_csv", "from_folders", "from_ucf_crime",
            "from_xd_violence"]
@@ -157,11 +155,13 @@ def from_ucf_crime(train_list: Path, test_list: Path) -> Reader:
 
     Also the lists of other authors, see `read_videos`. Raises ConfigError, naming file and line.
     """
-    classes = Classes(UCF_CLASSES, lambda text: says_normal(text) or find_label(text, UCF_CLASSES) is not None)
+    def class_of(name: str) -> str | None:
+        return class_in_path(name, UCF_CLASSES, says_normal)
+
     known: dict[str, Facts] = {}
     for split, path in ((TRAIN, train_list), (TEST, test_list)):
         try:
-            listed = read_videos(path, classes)
+            listed = read_videos(path, class_of)
         except ListError as error:
             raise ConfigError(str(error)) from None
         for line in listed:
@@ -171,8 +171,8 @@ def from_ucf_crime(train_list: Path, test_list: Path) -> Reader:
             labels = tuple(find_label(label, UCF_CLASSES) or label for label in line.labels if not says_normal(label))
             facts = Facts(split, (UNNAMED,) if line.flag else labels)
             if known.setdefault(base_name(video_name(line.name)[0]), facts) != facts:
-                raise ConfigError(f"{line.where}: {path_parts(line.name)[-1]} was given another label or split above, or "
-                                  f"in {train_list}")
+                raise ConfigError(f"{line.where}: {path_parts(line.name)[-1]} was given another label or split above, "
+                                  f"or in {train_list}")
     return _Lists(known, Names(known), f"{train_list} or {test_list}", True)
 
 
@@ -181,11 +181,16 @@ def from_xd_violence(test_list: Path | None) -> Reader:
     (the official annotations will do for the abnormal ones); without it, a folder with "test" in its name holds them.
     """
     try:
-        lines = read_lines(test_list, "the list") if test_list else []
+        listed = read_videos(test_list, _codes_in) if test_list else []
     except ListError as error:
         raise ConfigError(str(error)) from None
-    tests = {line_name(line.text): Facts(TEST, ()) for line in lines}
+    tests = {line.name: Facts(TEST, ()) for line in listed}
     return _NamesTell(_Lists(tests, Names(tests), str(test_list), True))
+
+
+def _codes_in(name: str) -> str | None:
+    found = re.search(r"_label_([A-Z0-9-]+)$", without_tail(video_name(name)[0]))
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)
@@ -194,10 +199,10 @@ class _NamesTell:
 
     def __call__(self, video_id: str) -> Facts | None:
         path = PurePosixPath(video_id)
-        found = re.search(r"_label_([A-Z0-9-]+)$", path.stem)
-        if found is None:
+        told = _codes_in(video_id)
+        if told is None:
             return None
-        codes = dict.fromkeys(code for code in found[1].split("-") if code not in XD_NOTHING)
+        codes = dict.fromkeys(code for code in told.split("-") if code not in XD_NOTHING)
         if not codes.keys() <= XD_CLASSES.keys():
             return None
         is_test = any(map(is_test_folder, path.parts[:-1])) or self.tests(video_id) is not None

@@ -65,7 +65,7 @@ def test_full_id_wins_over_file_name(file):
 
 def test_ambiguous_name(file):
     found = read_annotations(file("video,start,end\na,0,1\n", "a.csv"))
-    with pytest.raises(AnnotationError, match=r"'a' fits 2 videos \(one/a.mp4, two/a.mkv\).*by their path"):
+    with pytest.raises(AnnotationError, match=r"'a' fits 2 videos \(one/a.mp4, two/a.mkv\).*by its path"):
         match(found, {"one/a.mp4": (9, 30.0), "two/a.mkv": (9, 30.0)})
 
 
@@ -78,7 +78,7 @@ def test_two_names_of_one_video(file):
 @pytest.mark.parametrize(("text", "name", "message"), [
     ("", "a.txt", "no annotations"),
     ("Abuse028 Abuse 165 240 -1\n", "a.txt", r"a.txt:1: expected pairs"),
-    ("Abuse028 Abuse 1 2\nb Abuse x y\n", "a.txt", r"a.txt:2: expected pairs"),
+    ("Abuse028 Abuse 1 2\nb Abuse x y\n", "a.txt", r"a.txt:2:9: expected pairs"),
     ("Abuse028 Abuse 240 165\n", "a.txt", "from 240 to 165"),
     ("a Abuse 1 2\na Abuse 3 4\n", "a.txt", r"a.txt:2: 'a' is annotated twice"),
     ("name,from,to\na,1,2\n", "a.csv", "needed are video, start, end"),

@@ -138,11 +138,11 @@ def test_one_crop_of_the_list_stands_for_all_unless_only_listed(published: Path)
 
 @pytest.mark.parametrize("layout", ["tcd", "ctd"])
 def test_one_file_a_video_with_a_labels_csv(tmp_path: Path, layout: str) -> None:
-    """A file of 10 snippets and 10 crops can be read both ways: the other files decide."""
+    """A file of 10 snippets and 10 crops can be read both ways: the other files of its split decide."""
     arrays = {"a": rows(7, 10, seed=1), "b": rows(10, 10, seed=2)}
     for name, array in arrays.items():
         save(tmp_path / "features" / f"{name}.npy", array if layout == "tcd" else array.transpose(1, 0, 2))
-    (tmp_path / "labels.csv").write_text("video,label,split\na,fire,train\nb,normal,test\n")
+    (tmp_path / "labels.csv").write_text("video,label,split\na,fire,test\nb,normal,test\n")
     command = ["features", tmp_path / "features", "--labels", tmp_path / "labels.csv", "--artifacts", tmp_path / "a"]
     assert run(*command) == 0
     for name, array in arrays.items():
@@ -264,8 +264,8 @@ MISTAKES = {
     "no features in it": (["artifacts", "--train", "train.csv"], "no .npy file below artifacts"),
     "no labels": (["features"], "no labels: give --labels FILE.csv"),
     "both": (["features", "--labels", "train.csv", "--test", "train.csv"], "either --labels, or --train and --test"),
-    "no list": (["features", "--train", "trian.csv"], "cannot read trian.csv"),
-    "wrong class": (["features", "--train", "train.csv", "--preset", "xd-violence"], "train.csv:2: no class 'Abuse'"),
+    "no list": (["features", "--train", "trian.csv"], "cannot read the list trian.csv"),
+    "wrong class": (["features", "--train", "train.csv", "--preset", "xd-violence"], "train.csv:12: no class 'Arson'"),
     "other counts": (["features", "--train", "train.csv", "--frames", "frames.csv"], "name none of the 3 videos"),
 }
 

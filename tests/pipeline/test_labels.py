@@ -96,8 +96,8 @@ class TestCsv:
         ("video,label,split\na.mp4,x,train,more\n", "labels.csv:2: 4 values for 3 columns: put quotes around"),
         ("label,video\nfight\n", "labels.csv:2: no video named"),
         ("video,label\n,fight\n", "labels.csv:2: no video named"),
-        ("movie,label\na.mp4,x\n", "labels.csv:1: no column 'video'; the first line must name the columns video, label; "
-                                   "it is 'movie,label'"),
+        ("movie,label\na.mp4,x\n", "labels.csv:1: no column 'video'; the first line must name the columns video, "
+                                   "label; it is 'movie,label'"),
         ("video:label\na.mp4:x\n", "labels.csv:1: no column 'video'"),
         ("video,label\na.mp4,0\nb.mp4,1\n", "labels.csv:2: the labels are 0 and 1: either 1 is an anomaly"),
         ("", "labels.csv:1: no column 'video'; the first line must name the columns video, label; it is ''"),
