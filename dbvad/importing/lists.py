@@ -143,7 +143,7 @@ def read_frame_counts(path: Path, dataset: str | None) -> dict[str, int]:
 def _counted(path: Path, dataset: str | None) -> list[tuple[str, str, str]]:
     """(where, name, frames) of each line."""
     lines = read_lines(path)
-    if lines and not header_columns(lines[0].text) and "," not in lines[0].text:
+    if lines and not header_columns(lines[0].text) and ("," not in lines[0].text or "|" in lines[0].text):
         found = [(line.where, split_line(line)) for line in lines]
         if all(fields.count for _, fields in found):
             return [(where, fields.name, str(fields.count)) for where, fields in found]

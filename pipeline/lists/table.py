@@ -63,7 +63,7 @@ def read_table(path: Path, needed: Sequence[str], optional: Sequence[str] = (), 
     raw = LINE_END.split(text)
     header = next((line for line in raw if line.strip() and not is_comment(line)), "")
     delimiter = _delimiter(path, header, needed)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     columns: dict[str, str] = {}
     places: dict[str, int] = {}
     width, rows, began = 0, [], 0
@@ -116,7 +116,7 @@ def _delimiter(path: Path, header: str, needed: Sequence[str]) -> str:
 
 def _split(line: str, delimiter: str) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
         return []
 
