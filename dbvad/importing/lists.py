@@ -101,6 +101,12 @@ def settle_splits(entries: list[Entry]) -> tuple[list[Entry], list[Remark]]:
     return [replace(entry, split=val) if entry.split == VAL else entry for entry in entries], remarks_on_val(splits)
 
 
+def by_crop(entries: list[Entry], mark: str) -> list[Entry]:
+    """The entries of crops by the names of their videos, `mark` standing before the crop's number."""
+    named = [video_name(entry.name, mark) for entry in entries]
+    return [replace(entry, name=name, crop=crop) for entry, (name, crop) in zip(entries, named, strict=True)]
+
+
 def labels_in_names(video_ids: Iterable[str], tests: Path | None, labels: Labels) -> list[Entry]:
     """Entries for videos whose names hold their labels.
 

@@ -44,6 +44,25 @@ def test_from_artifacts_to_figures(artifacts, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads((run / "result.json").read_text())
 
 
+def test_what_does_not_fit_is_said_and_strict_makes_it_an_error(artifacts, tmp_path, capsys):
+    run, lines = tmp_path / "run", (artifacts / "events.csv").read_text().splitlines()
+    train(artifacts, run, settings=QUICK, epochs=1)
+    quiet = [f"test/video {number:03d}.mp4,,," for number in (12, 14)]  # normal ones
+    whole, odd = tmp_path / "whole.csv", tmp_path / "odd.csv"
+    whole.write_text("\n".join([*lines, *quiet, "train/video 001.mp4,0,1,"]) + "\n")
+    odd.write_text("\n".join([*lines, *quiet, "typo_here,1,2,"]) + "\n")
+    capsys.readouterr()
+    assert evaluate([run], artifacts, whole, device="cpu", strict=True) == 0
+    assert capsys.readouterr().err == ""
+    assert evaluate([run], artifacts, odd, device="cpu", as_json=True) == 0
+    told = capsys.readouterr()
+    assert told.err == "warning: odd.csv names what is no video here (1): typo_here\n"
+    assert json.loads(told.out)["warnings"] == [{"kind": "unknown_name", "text": "odd.csv names what is no video here",
+                                                 "names": ["typo_here"]}]
+    assert evaluate([run, run], artifacts, odd, device="cpu", strict=True) == 1
+    assert capsys.readouterr().err.count("typo_here") == 1
+
+
 def test_several_seeds(artifacts, tmp_path, capsys):
     runs = [tmp_path / f"seed{seed}" for seed in range(3)]
     for seed, run in enumerate(runs):

@@ -143,7 +143,17 @@ def test_classes_that_training_did_not_know(trained, tmp_path):
     other.write_text(events.read_text().replace("fire", "flood"))
     found = evaluate(run, root, other, device="cpu")
     assert "not trained on flood, it knows normal, Fighting, fire, theft" in found["localization"]
+    assert {"kind": "unknown_class", "text": "events.csv has events of classes that no video was trained on",
+            "names": ["flood"]} in found["warnings"]
     assert found["metrics"]["auc"] == judge(trained)["metrics"]["auc"]
+
+
+@pytest.mark.parametrize("label", ["FIRE", "fi-re", "ｆｉｒｅ"])
+def test_classes_that_are_spelt_another_way(trained, tmp_path, label):
+    root, run, events = trained
+    other = tmp_path / "events.csv"
+    other.write_text(events.read_text().replace("fire", label))
+    assert evaluate(run, root, other, device="cpu")["localization"] == judge(trained)["localization"]
 
 
 def test_features_of_another_model_are_refused(trained, tmp_path):

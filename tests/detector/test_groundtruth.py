@@ -1,11 +1,24 @@
 """Published annotation formats and a plain CSV become the truth of each frame; what does not fit is said."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbvad.evaluation.groundtruth import AnnotationError, Segment, frame_truth, match, read_annotations
+from dbvad.evaluation.groundtruth import (
+    AnnotationError,
+    Segment,
+    decoded_times,
+    frame_truth,
+    match,
+    read_annotations,
+    remarks,
+)
+from pipeline.engine.store import Store
 
 UCF = """Abuse028_x264  Abuse  165  240  -1  -1
 Arson011_x264.mp4  Arson  150  420  680  1267
@@ -101,3 +114,66 @@ def test_truth_has_every_frame_of_every_segment(pairs, frames):
     assert len(truth) == frames
     expected = {frame for start, end in pairs for frame in range(start, end) if frame < frames}
     assert set(np.flatnonzero(truth)) == expected
+
+
+def test_seconds_by_the_frames_own_times(file):
+    """The picture stands still for a while: its mean rate would put the event elsewhere."""
+    found = read_annotations(file("video,start_s,end_s\na,4.0,4.5\n", "a.csv"))
+    shown = np.concatenate([np.arange(50) / 25, 4 + np.arange(50) / 25])
+    videos = {"a": (100, 16.667)}
+    assert match(found, videos, times=lambda _: shown).segments["a"] == (Segment(50, 63),)
+    assert match(found, videos).segments["a"] == (Segment(66, 76),)
+    assert match(found, videos, times=lambda _: shown[:-1]).segments["a"] == (Segment(66, 76),)  # of another video
+    assert match(found, {"a": (100, 0.0)}, times=lambda _: shown).segments["a"] == (Segment(50, 63),)
+
+
+def test_times_that_decode_kept(tmp_path):
+    store = Store(tmp_path)
+    assert decoded_times(store)("a") is None
+    old = [{"video_id": "a", "frame_idx": 0, "pts_s": 0.0, "width": 1, "height": 1, "jpeg": b""}]
+    columns = ["video_id", "frame_idx", "pts_s", "width", "height", "jpeg"]
+    for kept, expected in (([], None), ([[0.0, 0.04], [0.5]], [0.0, 0.04, 0.5])):
+        table = pa.table({name: [row[name] for row in old] for name in columns})
+        if kept:
+            table = pa.concat_tables([table] * len(kept)).append_column("times_s", pa.array(kept))
+        path = store.path("decode", "a")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+        found = decoded_times(store)("a")
+        assert (found if found is None else found.tolist()) == expected
+
+
+def test_what_does_not_fit_is_said(file):
+    found = read_annotations(file("video,start,end,label\na,10,90000,fire\nb,200,300,fire\nc,5,50,fire\ntypo,1,5,\n"
+                                  "trained,1,2,\nquiet,,,\n", "e.csv"))
+    videos = {name: (50 if name == "c" else 100, 0.0) for name in ("a", "b", "c", "quiet", "m", "n", "o", "p")}
+    matched = match(found, videos, others=["train/trained.mp4"])
+    assert (matched.clipped, matched.outside, matched.unknown_names) == (("a", "b"), ("b",), ("typo",))
+    assert matched.segments["c"] == (Segment(5, 50, "fire"),)  # its last frame may be counted from 1
+    assert [str(remark) for remark in remarks(found, matched, ["fire"])] == [
+        "e.csv names what is no video here (1): typo",
+        "events of e.csv begin beyond the end of their videos and are left out (1): b",
+        "events of e.csv reach beyond the end of their videos and are clipped (1): a",
+        "e.csv has events of classes that no video was trained on (1): fire",
+        "e.csv does not name these test videos, so all their frames count as normal (4): m, n, o and 1 more"]
+
+
+def test_files_that_name_abnormal_videos_only_say_nothing_of_others(file):
+    found = read_annotations(file(XD))
+    matched = match(found, {"v=x__#1_label_A": (9, 0.0)})
+    assert [remark.kind for remark in remarks(found, matched, [])] == ["unknown_name"]
+
+
+def test_masks_end_where_they_end(tmp_path):
+    np.save(tmp_path / "01_0014.npy", np.array([0, 1, 1, 0]))
+    found = read_annotations(tmp_path)
+    for ends in ("inclusive", "exclusive"):
+        assert match(found, {"01_0014": (4, 0.0)}, ends=ends).segments == {"01_0014": (Segment(1, 3),)}
+
+
+def test_training_videos_of_the_file_itself_are_not_unknown(file):
+    content = {"a": {"subset": "training", "annotations": []}, "b": {"subset": "testing", "annotations": []},
+               "c": {"annotations": [{"segment": [1, 2], "label": "x"}]}}
+    found = read_annotations(file(json.dumps({"database": content}), "gt.json"))
+    assert match(found, {"c": (100, 25.0)}).unknown_names == ("b",)
+    assert match(found, {"c": (100, 25.0)}).segments["c"] == (Segment(25, 50, "x"),)

@@ -37,6 +37,20 @@ def test_no_or_all_videos_may_be_test_videos(name: str) -> None:
     assert from_folders("normal", 1.0)(f"fight/{name}") == Facts("test", ("fight",))
 
 
+@pytest.mark.parametrize(("ids", "facts"), [
+    (["a/train/Fight/x.mp4", "b/val/NonFight/y.mp4"], [Facts("train", ("Fight",)), NORMAL_TEST]),
+    (["train/Fight/x.mp4", "val/NonFight/y.mp4", "test/Fight/z.mp4"],
+     [Facts("train", ("Fight",)), Facts("val", ()), Facts("test", ("Fight",))]),
+    (["cam1/fight/x.mp4", "cam2/NonFight/y.mp4"], [Facts("train", ("fight",)), NORMAL_TRAIN]),
+    (["fight/cam1/x.mp4", "nonfight/cam2/y.mp4"], [Facts("train", ("fight",)), NORMAL_TRAIN]),
+    (["NonFight/x.mp4", "y.mp4"], [NORMAL_TRAIN, None]),
+])
+def test_the_level_of_the_normal_class_is_that_of_labels(ids: list[str], facts: list[Facts | None]) -> None:
+    read = from_folders("NonFight", 0.0).over(ids)
+    assert list(map(read, ids)) == facts
+    assert bool(read.remarks()) == any("val" in video_id for video_id in ids)
+
+
 class TestCsv:
     @staticmethod
     def read(folder: Path, text: str, video_id: str, encoding: str = "utf-8") -> Facts | None:
@@ -115,6 +129,16 @@ class TestCsv:
         (tmp_path / "latin.csv").write_bytes(b"video,label\n\xfc.mp4,x\n")
         with pytest.raises(ConfigError, match="cannot read the labels"):
             from_csv(tmp_path / "latin.csv", "normal")
+
+
+    def test_what_it_names_and_nobody_has_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "labels.csv"
+        path.write_text("video,label,split\na,fight,train\nu\u0308.mp4,normal,valid\nold/b.mp4,fight,train\n")
+        read = from_csv(path, "normal").over(["x/a.mp4", "\u00fc.mp4"])
+        assert read("\u00fc.mp4") == NORMAL_TEST
+        assert list(map(str, read.remarks())) == [
+            "no split is called test, so the val split is taken for it",
+            f"named in {path}, but no such video here (1): old/b.mp4"]
 
 
 class TestUcfCrime:
