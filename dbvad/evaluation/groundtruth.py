@@ -14,7 +14,8 @@ import numpy as np
 from dbvad.scoring.protocol import Ends
 from pipeline.contracts import frame_times
 from pipeline.engine.store import Store
-from pipeline.lists import ListError, events
+from pipeline.lists import ListError
+from pipeline.lists import annotations as forms
 from pipeline.lists.events import Annotations, Event, Format
 from pipeline.lists.labels import find_label
 from pipeline.lists.names import AmbiguousName, Names
@@ -56,7 +57,7 @@ class Matched:
 def read_annotations(path: Path, format: Format = "auto") -> Annotations:
     """Read temporal annotations in one of the forms that docs/inputs.md shows. Raises AnnotationError."""
     try:
-        return events.read_annotations(path, format)
+        return forms.read_annotations(path, format)
     except ListError as error:
         raise AnnotationError(str(error)) from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.lists import ListError
 from pipeline.lists.events import Annotations, Event, check
 from pipeline.lists.table import Row, Table, header_columns, read_table, spelling
-from pipeline.lists.text import is_comment, read_text
+from pipeline.lists.text import read_lines
 from pipeline.lists.times import parse_frame, parse_time
 
 FROM_ONE = "starting_frame_of_anomaly"  # MSAD's header, whose frames are numbered from 1
@@ -16,16 +16,16 @@ NEEDED = ("needed are video, start, end (frames) or video, start_s, end_s (secon
 
 def read(path: Path) -> Annotations:
     """A table with video, start, end (frames) or start_s, end_s (seconds), and optionally label. Raises ListError."""
-    lines = read_text(path, "annotations").splitlines()
-    header = next((line for line in lines if line.strip() and not is_comment(line)), "")
-    if not header:
+    lines = read_lines(path, "annotations")
+    if not lines:
         raise ListError(f"{path}: no annotations in this file")
+    header = lines[0].text
     named = header_columns(header)
     in_frames, in_seconds = {"start", "end"} <= named, {"start_s", "end_s"} <= named
     if "video" not in named or not (in_frames or in_seconds):
-        raise ListError(f"{path}:1: the header is {header.strip()!r}; {NEEDED}")
+        raise ListError(f"{path}:1: the header is {header!r}; {NEEDED}")
     if in_frames and in_seconds:
-        raise ListError(f"{path}:1: the header {header.strip()!r} gives the times of an event in frames and in "
+        raise ListError(f"{path}:1: the header {header!r} gives the times of an event in frames and in "
                         f"seconds: keep one of the two")
     start, end = ("start", "end") if in_frames else ("start_s", "end_s")
     table = read_table(path, ("video", start, end), ("label",), "annotations")

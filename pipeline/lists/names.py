@@ -4,8 +4,6 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
-from pathlib import PurePosixPath
 
 from pipeline.lists import ListError
 
@@ -16,6 +14,7 @@ VIDEO_SUFFIXES = frozenset((
     ".ogg", ".rm", ".rmvb", ".mxf", ".dv", ".nut", ".mjpg", ".mjpeg", ".y4m", ".ivf",
     ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".dav"))
 FEATURE_SUFFIXES = frozenset((".npy", ".npz", ".mat", ".pt", ".pth", ".pkl", ".h5"))
+KNOWN_SUFFIXES = VIDEO_SUFFIXES | FEATURE_SUFFIXES
 FEATURE_TAILS = ("_i3d", "_c3d", "_clip", "_rgb", "_flow")  # what extractors add: RTFM's `Name_x264_i3d.npy`
 CROP_MARK = "__"  # VadCLIP's, XDVioDet's, UR-DMU's `Name__k.npy`
 
@@ -29,10 +28,16 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def suffix_of(name: str) -> str:
+    """The last dot of a file's name and what follows it; "" where there is none, or nothing before or behind it."""
+    stem, dot, suffix = name.rpartition(".")
+    return dot + suffix if suffix and stem and stem[-1] not in "/\\" and "/" not in suffix else ""
+
+
 def without_suffix(name: str) -> str:
     """Without the suffix of a video or feature file; other dots of a title (Casino.Royale.2006__#1) stay."""
-    suffix = PurePosixPath(name).suffix
-    return name[:-len(suffix)] if suffix.lower() in VIDEO_SUFFIXES | FEATURE_SUFFIXES else name
+    suffix = suffix_of(name)
+    return name[:-len(suffix)] if suffix.lower() in KNOWN_SUFFIXES else name
 
 
 def video_name(name: str, mark: str = CROP_MARK) -> tuple[str, int | None]:
@@ -67,19 +72,21 @@ def without_tail(name: str) -> str:
                 name)
 
 
+Key = tuple[str, ...]
+
+
 class Names:
     """Finds the video that a name in a list means, whatever form of its path the list uses."""
 
     def __init__(self, video_ids: Iterable[str]) -> None:
         self.ids = dict.fromkeys(video_ids)
         self.composed: dict[str, list[str]] = defaultdict(list)
-        self.by_base: dict[str, list[str]] = defaultdict(list)
-        self.by_tailless: dict[str, list[str]] = defaultdict(list)
+        self.plain, self.tailless = _Paths(), _Paths()
         for video_id in self.ids:
             self.composed[nfc(video_id)].append(video_id)
             if key := _key(video_id):
-                self.by_base[key[-1]].append(video_id)
-                self.by_tailless[without_tail(key[-1])].append(video_id)
+                self.plain.add(key, video_id)
+                self.tailless.add(_tailless(key), video_id)
 
     def find(self, name: str, anywhere: bool = True) -> str | None:
         """The video's id; None if there is no such video. Raises AmbiguousName."""
@@ -102,35 +109,36 @@ class Names:
         if found := self.composed.get(nfc(name)):
             return found
         key = _key(video_name(name)[0])
-        if not key:
-            return []
-        for wanted, index in ((key, self.by_base), (_tailless(key), self.by_tailless)):
-            known = {path: (*_key(path)[:-1], wanted[-1]) for path in index.get(wanted[-1], ())}
-            if found := _best(wanted, known, anywhere):
-                return _of_its_suffix(found, name)
-        return []
+        found = self.plain.best(key, anywhere) or self.tailless.best(_tailless(key), anywhere) if key else []
+        suffix = suffix_of(name).lower()
+        return [path for path in found if suffix_of(path).lower() == suffix] or found
 
 
-def _best(key: tuple[str, ...], known: dict[str, tuple[str, ...]], anywhere: bool) -> list[str]:
-    ends = {path: len(other) for path, other in known.items() if key[-len(other):] == other}
-    if ends:
-        return [path for path, length in ends.items() if length == max(ends.values())]
-    longer = [path for path, other in known.items() if other[-len(key):] == key and (anywhere or is_absolute(path))]
-    return longer or (list(known) if anywhere else [])
+class _Paths:
+    """Paths by their parts, and by the parts that they end with."""
+
+    def __init__(self) -> None:
+        self.whole: dict[Key, list[str]] = defaultdict(list)
+        self.ending: dict[Key, list[str]] = defaultdict(list)
+
+    def add(self, key: Key, path: str) -> None:
+        self.whole[key].append(path)
+        for start in range(len(key)):
+            self.ending[key[start:]].append(path)
+
+    def best(self, key: Key, anywhere: bool) -> list[str]:
+        for start in range(len(key)):
+            if found := self.whole.get(key[start:]):
+                return found
+        longer = [path for path in self.ending.get(key, ()) if anywhere or is_absolute(path)]
+        return longer or (self.ending.get(key[-1:], []) if anywhere else [])
 
 
-def _of_its_suffix(found: list[str], name: str) -> list[str]:
-    """Those whose suffix is that of the name, where there are any."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return [video_id for video_id in found if PurePosixPath(video_id).suffix.lower() == suffix] or found
-
-
-@lru_cache(maxsize=1 << 17)
-def _key(name: str) -> tuple[str, ...]:
+def _key(name: str) -> Key:
     """Parts of the path, the last without suffix."""
     parts = path_parts(name)
     return (*parts[:-1], without_suffix(parts[-1])) if parts else ()
 
 
-def _tailless(key: tuple[str, ...]) -> tuple[str, ...]:
-    return *key[:-1], without_tail(key[-1])
+def _tailless(key: Key) -> Key:
+    return (*key[:-1], without_tail(key[-1])) if key else ()

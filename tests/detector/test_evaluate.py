@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dbvad.data.dataset import read_index
+from dbvad.data.dataset import DataError, read_index
 from dbvad.evaluation.evaluate import EvaluateError, Scored, _class_scores, evaluate, save_result
 from dbvad.evaluation.groundtruth import frame_truth, match, read_annotations
 from dbvad.scoring.protocol import Protocol
@@ -146,6 +146,18 @@ def test_classes_that_training_did_not_know(trained, tmp_path):
     assert {"kind": "unknown_class", "text": "events.csv has events of classes that no video was trained on",
             "names": ["flood"]} in found["warnings"]
     assert found["metrics"]["auc"] == judge(trained)["metrics"]["auc"]
+
+
+def test_classes_of_other_writing_systems_are_told_apart(tmp_path):
+    classes = ("火災", "打架", "盗窃")
+    events = plant(tmp_path, World(**vars(WORLD) | {"classes": classes, "crops": 1}))
+    config = TrainConfig(epochs=1, batch=8, precision="fp32", device="cpu")
+    train(config, tmp_path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", tmp_path, events, device="cpu", protocol=Protocol(repeats=0))
+    assert set(found["localization"]["classes"]) == {"normal", *classes}
+    np.savez(tmp_path / "labels.npz", labels=np.array(["normal", "火災"]), embeddings=np.eye(2, 6))
+    with pytest.raises(DataError, match="no row for 打架, 盗窃"):
+        train(config.model_copy(update={"label_embeddings": tmp_path / "labels.npz"}), tmp_path, tmp_path / "other")
 
 
 @pytest.mark.parametrize("label", ["FIRE", "fi-re", "ｆｉｒｅ"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.lists import ListError
-from pipeline.lists.events import read_annotations
+from pipeline.lists.annotations import read_annotations
 from pipeline.lists.labels import class_in_path, says_normal
 from pipeline.lists.published import UCF_CLASSES
 from pipeline.lists.table import read_table

@@ -10,7 +10,7 @@ import pytest
 
 from dbvad import presets
 from dbvad.importing.lists import Labels, read_list
-from pipeline.lists.events import read_annotations
+from pipeline.lists.annotations import read_annotations
 from pipeline.stages.labels import Facts, from_csv, from_folders
 
 PAGE = Path(__file__).parents[2] / "docs" / "inputs.md"

@@ -8,7 +8,7 @@ from dbvad import presets
 from dbvad.importing import ImportFault
 from dbvad.importing.lists import Labels, read_frame_counts, read_labels, read_list
 from pipeline.lists import ListError
-from pipeline.lists.events import read_annotations
+from pipeline.lists.annotations import read_annotations
 
 UCF = Labels(presets.load("ucf-crime").labels, presets.load("ucf-crime").event_classes)
 JSON = '{"database": {"a": {"annotations": [%s]}}}'
