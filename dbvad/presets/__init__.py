@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dbvad.training.config import TrainConfig
 from pipeline.lists.labels import class_in_path, find_label, same_label, says_normal
-from pipeline.lists.names import nfc, video_name, without_tail
+from pipeline.lists.names import bare_name, nfc, video_name
 
 FOLDER = Path(__file__).parent
 
@@ -58,7 +58,7 @@ class LabelRule(BaseModel):
 
     def from_name(self, name: str) -> str | None:
         """The labels' text in a video's name; None if there is none."""
-        found = re.search(self.in_names, without_tail(video_name(name)[0])) if self.in_names else None
+        found = re.search(self.in_names, bare_name(video_name(name)[0])) if self.in_names else None
         return found[1] if found else None
 
     def _known(self, label: str, classes: tuple[str, ...]) -> str:

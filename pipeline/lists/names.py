@@ -66,10 +66,14 @@ def is_absolute(name: str) -> bool:
     return bool(re.match(r"[/\\~]|[A-Za-z]:[/\\]", name.strip()))
 
 
-def without_tail(name: str) -> str:
-    """Without what a feature extractor added to the name."""
-    return next((name[:-len(tail)] for tail in FEATURE_TAILS if name.lower().endswith(tail) and len(name) > len(tail)),
-                name)
+def bare_name(name: str) -> str:
+    """Without all that tools add to a name: suffixes one after the other (`ch01.dav.mp4`), and `_i3d` and the like."""
+    while True:
+        tail = next((tail for tail in FEATURE_TAILS if name.lower().endswith(tail) and len(name) > len(tail)), "")
+        shorter = without_suffix(name.removesuffix(name[len(name) - len(tail):]))
+        if shorter == name:
+            return name
+        name = shorter
 
 
 Key = tuple[str, ...]
@@ -81,12 +85,12 @@ class Names:
     def __init__(self, video_ids: Iterable[str]) -> None:
         self.ids = dict.fromkeys(video_ids)
         self.composed: dict[str, list[str]] = defaultdict(list)
-        self.plain, self.tailless = _Paths(), _Paths()
+        self.plain, self.bare = _Paths(), _Paths()
         for video_id in self.ids:
             self.composed[nfc(video_id)].append(video_id)
             if key := _key(video_id):
                 self.plain.add(key, video_id)
-                self.tailless.add(_tailless(key), video_id)
+                self.bare.add(_bare(key), video_id)
 
     def find(self, name: str, anywhere: bool = True) -> str | None:
         """The video's id; None if there is no such video. Raises AmbiguousName."""
@@ -98,7 +102,8 @@ class Names:
 
     def matches(self, name: str, anywhere: bool = True) -> list[str]:
         """All known paths that fit a name best, in this order: spelt the same; the longest that is the end of the name,
-        suffix and crop aside; one that ends with the name; the same file name in other folders.
+        suffix and crop aside; one that ends with the name; the same file name in other folders; and these once more
+        by bare names.
 
         Not `anywhere`: a known path is a place below some folder, so its folders count: it must be the end of the name.
         Only an absolute one, of another machine, may be longer.
@@ -109,7 +114,7 @@ class Names:
         if found := self.composed.get(nfc(name)):
             return found
         key = _key(video_name(name)[0])
-        found = self.plain.best(key, anywhere) or self.tailless.best(_tailless(key), anywhere) if key else []
+        found = self.plain.best(key, anywhere) or self.bare.best(_bare(key), anywhere) if key else []
         suffix = suffix_of(name).lower()
         return [path for path in found if suffix_of(path).lower() == suffix] or found
 
@@ -140,5 +145,5 @@ def _key(name: str) -> Key:
     return (*parts[:-1], without_suffix(parts[-1])) if parts else ()
 
 
-def _tailless(key: Key) -> Key:
-    return (*key[:-1], without_tail(key[-1])) if key else ()
+def _bare(key: Key) -> Key:
+    return (*key[:-1], bare_name(key[-1])) if key else ()

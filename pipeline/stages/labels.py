@@ -13,7 +13,7 @@ from typing import Protocol, Self
 from pipeline.engine.config import ConfigError
 from pipeline.lists import ListError
 from pipeline.lists.labels import UNNAMED, class_in_path, find_label, same_label, says_normal
-from pipeline.lists.names import VIDEO_SUFFIXES, Names, base_name, nfc, path_parts, video_name, without_tail
+from pipeline.lists.names import VIDEO_SUFFIXES, Names, bare_name, base_name, nfc, path_parts, video_name
 from pipeline.lists.published import UCF_CLASSES, XD_CLASSES, XD_NOTHING
 from pipeline.lists.remarks import Remark, remarks_on
 from pipeline.lists.splits import TEST, TRAIN, VAL, is_test_folder, meaning_of_val, read_split, remarks_on_val
@@ -189,7 +189,7 @@ def from_xd_violence(test_list: Path | None) -> Reader:
 
 
 def _codes_in(name: str) -> str | None:
-    found = re.search(r"_label_([A-Z0-9-]+)$", without_tail(video_name(name)[0]))
+    found = re.search(r"_label_([A-Z0-9-]+)$", bare_name(video_name(name)[0]))
     return found[1] if found else None
 
 
