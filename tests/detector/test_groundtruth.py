@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +17,9 @@ from dbvad.evaluation.groundtruth import (
     read_annotations,
     remarks,
 )
+from pipeline.contracts import Contract
 from pipeline.engine.store import Store
+from pipeline.manifest import Entry
 
 UCF = """Abuse028_x264  Abuse  165  240  -1  -1
 Arson011_x264.mp4  Arson  150  420  680  1267
@@ -128,19 +129,19 @@ def test_seconds_by_the_frames_own_times(file):
 
 
 def test_times_that_decode_kept(tmp_path):
+    """They are read from today's shard, and only where it has them."""
     store = Store(tmp_path)
-    assert decoded_times(store)("a") is None
-    old = [{"video_id": "a", "frame_idx": 0, "pts_s": 0.0, "width": 1, "height": 1, "jpeg": b""}]
-    columns = ["video_id", "frame_idx", "pts_s", "width", "height", "jpeg"]
-    for kept, expected in (([], None), ([[0.0, 0.04], [0.5]], [0.0, 0.04, 0.5])):
-        table = pa.table({name: [row[name] for row in old] for name in columns})
-        if kept:
-            table = pa.concat_tables([table] * len(kept)).append_column("times_s", pa.array(kept))
-        path = store.path("decode", "a")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, path)
-        found = decoded_times(store)("a")
+    entries = {"a": Entry("a", "test", (), "", 0, "", {"decode": "today"})}
+    times = decoded_times(store, entries)
+    assert times("a") is None
+    rows = {"video_id": ["a", "a"], "frame_idx": [0, 2]}
+    for kept, mark, expected in (({}, "today", None), ({"times_s": [[0.0, 0.04], [0.5]]}, "today", [0.0, 0.04, 0.5]),
+                                 ({"times_s": [[0.0], [1.0]]}, "yesterday", None)):
+        table = pa.table(rows | kept)
+        store.publish(Contract("decode", table.schema), "a", table, fingerprint=mark, basis={})
+        found = times("a")
         assert (found if found is None else found.tolist()) == expected
+    assert decoded_times(store, {})("a") is None
 
 
 def test_what_does_not_fit_is_said(file):
