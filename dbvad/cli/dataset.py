@@ -62,7 +62,7 @@ def warnings(listing: "Listing") -> list[str]:
     from pipeline.manifest import copies
 
     groups = copies((s.video_id, s.facts["split"], s.hash) for s in listing.sources if s.problem is None)
-    return copies_told(groups)
+    return [*map(str, listing.remarks), *copies_told(groups)]
 
 
 def copies_told(groups: "Sequence[Copies]") -> list[str]:

@@ -99,10 +99,9 @@ def evaluate(
 
 def _warn(results: list[dict[str, Any]]) -> bool:
     """Say each warning once, beside whatever is printed for a program to read. Whether there was any."""
-    from pipeline.lists.remarks import Remark
+    from pipeline.lists.remarks import remarks_from
 
-    said = dict.fromkeys(Remark(warning["kind"], warning["text"], tuple(warning["names"]))
-                         for result in results for warning in result["warnings"])
+    said = remarks_from(warning for result in results for warning in result["warnings"])
     for remark in said:
         print(f"warning: {remark}", file=sys.stderr)
     return bool(said)

@@ -40,6 +40,7 @@ def report(
     from dbvad.report.inputs import read_inputs
     from dbvad.report.page import write_report
     from pipeline.engine.store import Store
+    from pipeline.lists.remarks import remarks_from
 
     check_unchanged(artifacts)
     began = time.monotonic()
@@ -52,6 +53,8 @@ def report(
                           "bytes": written.bytes, "seconds": round(seconds, 2), "left_out": dict(written.missing)},
                          indent=2, ensure_ascii=False))
         return
+    for remark in remarks_from((inputs.result or {}).get("warnings", ())):
+        print(f"warning, from the evaluation: {remark}")
     told = [sentence for part, sentence in written.missing.items() if ladder or part != "ladder"]
     for sentence in dict.fromkeys(told):
         print(f"left out: {sentence}")

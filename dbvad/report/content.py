@@ -14,6 +14,7 @@ from dbvad.report.ladder import LadderError, read_ladder
 from dbvad.report.provenance import Making, run_facts
 from dbvad.report.strategies import NAMES, Tally, disagreement
 from dbvad.report.timeline import SPARK, Row, Shown
+from pipeline.lists.remarks import remarks_from
 
 EXAMPLES = 6  # videos offered on which the key frame strategies differ
 EXTREMES = 4  # best, worst and most alarming normal videos shown
@@ -117,6 +118,7 @@ def content(inputs: Inputs, chosen: Chosen, collected: Collected, making: Making
                      for video_id in video_ids] for title, video_ids in chosen.extremes.items()}
     return {
         "missing": {part: missing.get(part, "") for part in PARTS}, "result": result,
+        "warnings": [str(remark) for remark in remarks_from(result.get("warnings", ()))],
         "run": _title(inputs.run),
         "counts": _counts(inputs.videos), "left_out": len(inputs.videos) - len(chosen.videos),
         "headline": [(METRICS[name], MEANING[name], *_bounds(result, name)) for name in _headline(result)],

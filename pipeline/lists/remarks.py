@@ -1,6 +1,6 @@
 """What was left out, guessed or not understood, as it is said on the terminal and kept in results."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +25,11 @@ def remarks_on(*found: tuple[str, str, Iterable[str]]) -> list[Remark]:
     """A remark of (kind, text, names) each, for those that have names; the names sorted."""
     sorted_names = [(kind, text, tuple(sorted(names))) for kind, text, names in found]
     return [Remark(kind, text, names) for kind, text, names in sorted_names if names]
+
+
+def remarks_from(stored: Iterable[Mapping[str, Any]]) -> list[Remark]:
+    """Remarks as `as_dict` made them for a result, each once."""
+    return list(dict.fromkeys(Remark(kept["kind"], kept["text"], tuple(kept["names"])) for kept in stored))
 
 
 def few(names: Sequence[str], count: int = 3) -> str:

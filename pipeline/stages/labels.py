@@ -5,6 +5,7 @@ A label set is a list of event classes; the empty list means a normal video.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -110,9 +111,11 @@ class _Lists:
         return replace(self, video_ids=tuple(video_ids))
 
     def remarks(self) -> list[Remark]:
-        used = {name for video_id in self.video_ids for name in self.names.matches(video_id, self.anywhere)}
+        used = Counter(name for video_id in self.video_ids for name in self.names.matches(video_id, self.anywhere))
         return remarks_on_val(self.splits) + remarks_on(
-            ("not_here", f"named in {self.files}, but no such video here", self.known.keys() - used))
+            ("not_here", f"named in {self.files}, but no such video here", self.known.keys() - used.keys()),
+            ("several", f"a name in {self.files} is that of several videos here, and holds for each",
+             [name for name, count in used.items() if count > 1]))
 
 
 def from_csv(path: Path, normal: str) -> Reader:

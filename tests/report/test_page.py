@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -84,6 +85,13 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path, inputs, monkeypatc
     assert "default-src 'none'" in policy
     assert "http" not in policy
     assert "Plotly" in page.scripts["plotly"]
+
+
+def test_what_the_evaluation_warned_of_stands_below_its_figures(tmp_path, inputs):
+    warning = {"kind": "unknown_name", "text": "e.csv names what is no video here", "names": ["<typo>", "b"]}
+    out = tmp_path / "index.html"
+    write_report(replace(inputs, result=dict(inputs.result) | {"warnings": [warning]}), out)
+    assert "Warning: e.csv names what is no video here (2): &lt;typo&gt;, b." in out.read_text(encoding="utf-8")
 
 
 def test_every_video_is_listed_and_its_data_lie_in_the_page(tmp_path, inputs):
