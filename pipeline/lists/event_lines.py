@@ -87,9 +87,9 @@ def split_line(line: Line) -> Fields:
 
 
 def line_name(text: str) -> str:
-    """The name that a line begins with: up to a tab, a file's suffix or a blank."""
-    if "\t" in text:
-        return text.split("\t")[0].strip()
+    """The name that a line begins with: up to a tab or a bar, a file's suffix or a blank."""
+    if "\t" in text or BARS.fullmatch(text):
+        return re.split(r"[\t|]", text)[0].strip()
     found = NAMED.match(text)
     return found[0] if found else text.split()[0]
 

@@ -15,7 +15,7 @@ VIDEO_SUFFIXES = frozenset((
     ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".dav"))
 FEATURE_SUFFIXES = frozenset((".npy", ".npz", ".mat", ".pt", ".pth", ".pkl", ".h5"))
 KNOWN_SUFFIXES = VIDEO_SUFFIXES | FEATURE_SUFFIXES
-FEATURE_TAILS = ("_i3d", "_c3d", "_clip", "_rgb", "_flow")  # what extractors add: RTFM's `Name_x264_i3d.npy`
+FEATURE_TAILS = ("_i3d", "_c3d")  # what extractors add: RTFM's `Name_x264_i3d.npy`
 CROP_MARK = "__"  # VadCLIP's, XDVioDet's, UR-DMU's `Name__k.npy`
 
 
@@ -108,9 +108,9 @@ class Names:
         Not `anywhere`: a known path is a place below some folder, so its folders count: it must be the end of the name.
         Only an absolute one, of another machine, may be longer.
         """
-        name = name.strip()
         if name in self.ids:
             return [name]
+        name = name.strip()
         if found := self.composed.get(nfc(name)):
             return found
         key = _key(video_name(name)[0])

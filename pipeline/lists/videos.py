@@ -81,7 +81,7 @@ def _listed(line: Line, shared: int, class_of: Callable[[str], str | None]) -> L
     if found := class_of(plain):
         return Listed(line.where, name, (found,))
     folders = path_parts(plain)[:-1]
-    if rest and (named := _classes_after(line, rest)):
+    if rest and (named := _classes_after(line, rest, bool(folders))):
         return Listed(line.where, name, named)
     own = folders if len(folders) == 1 else folders[shared:]
     if len(own) == 1 and not (read_split(own[0]) or is_test_folder(own[0])):
@@ -93,10 +93,10 @@ def _listed(line: Line, shared: int, class_of: Callable[[str], str | None]) -> L
     return Listed(line.where, name)
 
 
-def _classes_after(line: Line, rest: str) -> tuple[str, ...]:
-    """`Name fighting,chasing`, or what stands in annotations."""
+def _classes_after(line: Line, rest: str, in_folders: bool) -> tuple[str, ...]:
+    """`Name fighting,chasing`, or what stands in annotations; a word behind a path with folders may belong to it."""
     if re.fullmatch(r"[^\W\d]\S*", rest):
-        return tuple(part for part in rest.split(",") if part)
+        return () if in_folders else tuple(part for part in rest.split(",") if part)
     return tuple({label_key(label): label for label in split_line(line).classes}.values())
 
 

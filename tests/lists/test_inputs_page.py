@@ -78,7 +78,12 @@ LISTS: dict[str, tuple[Labels, list[tuple[str, ...]]]] = {
 def test_lists(tmp_path: Path, form: str) -> None:
     labels, expected = LISTS[form]
     lines = rows_of("Lists of videos")[form]
-    assert [entry.labels for entry in read_list(written(tmp_path, "some.list", lines), "test", labels)] == expected
+    entries = read_list(written(tmp_path, "some.list", lines), "test", labels)
+    assert [entry.labels for entry in entries] == expected
+    for entry, line in zip(entries, lines[-len(entries):], strict=True):  # what follows the name is no part of it
+        assert re.fullmatch(r"[^\s|,]+", entry.name)
+        assert line.startswith(entry.name)
+        assert re.match(r"[\s|,]|$", line[len(entry.name):])
 
 
 TABLES: dict[str, dict[str, Facts]] = {

@@ -41,12 +41,12 @@ def test_a_name_never_means_a_video_of_another_name(parts: list[str]) -> None:
     ("Abuse/Abuse001_x264__7.npy", "Abuse001_x264_i3d"),
     ("ch01.dav", "ch01.dav.mp4"),  # converted
     ("ch02.dav.mp4", "ch02.dav"),
-    ("walk", "walk.mp4"),  # not walk_clip
+    ("walk", "walk.mp4"),  # not walk_i3d
     ("", None),
     ("nothing", None),
 ])
 def test_the_nearest_wins(name: str, video_id: str | None) -> None:
-    ids = ["a.mp4", "cam/a.mp4", "cam/deep/b.mkv", "one/c.mp4", "Abuse001_x264_i3d", "walk.mp4", "walk_clip.mp4",
+    ids = ["a.mp4", "cam/a.mp4", "cam/deep/b.mkv", "one/c.mp4", "Abuse001_x264_i3d", "walk.mp4", "walk_i3d.mp4",
            "ch01.dav.mp4", "ch02.dav"]
     assert Names(ids).find(name) == video_id
 

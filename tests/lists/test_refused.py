@@ -95,6 +95,13 @@ def test_the_nearest_class_is_told_for_a_folder_that_is_none(tmp_path: Path) -> 
         read_list(written(tmp_path, "Abbuse/clip.mp4\n", "l.txt"), "train", UCF)
 
 
+def test_a_word_behind_a_path_is_no_class(tmp_path: Path) -> None:
+    """A file's name may hold a blank."""
+    for line, name in (("fire/my video\n", "fire/my"), ("fire/my video.mp4\n", "fire/my video.mp4")):
+        [entry] = read_list(written(tmp_path, line, "l.txt"), "train", Labels())
+        assert (entry.name, entry.labels) == (name, ("fire",))
+
+
 def test_folders_that_all_lines_share_are_no_classes(tmp_path: Path) -> None:
     path = written(tmp_path, "data/set/fire/a.mp4\ndata/set/normal/b.mp4\n", "l.txt")
     assert [entry.labels for entry in read_list(path, "train", Labels())] == [("fire",), ()]
