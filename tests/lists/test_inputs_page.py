@@ -20,7 +20,7 @@ UCF, XD, ANY = (Labels(preset.labels, preset.event_classes) if preset else Label
 
 def rows_of(heading: str) -> dict[str, list[str]]:
     """The rows of the table below a heading: form -> the lines of its example."""
-    section = PAGE.read_text(encoding="utf-8").split(f"### {heading}\n")[1].split("\n### ")[0]
+    section = re.split(r"\n##+ ", PAGE.read_text(encoding="utf-8").split(f"### {heading}\n")[1])[0]
     found = {}
     for line in section.splitlines():
         if line.startswith("| ") and not line.startswith("| form "):
