@@ -140,7 +140,7 @@ def _matched(folder: Path, train: Path | None, test: Path | None, labels: Path |
              only_listed: bool, normal: str | None, crop_mark: str | None) -> tuple["Matched", list["Remark"]]:
     """The videos that the lists, the labels file or the file names speak of. Raises ImportFault."""
     from dbvad.importing import ImportFault
-    from dbvad.importing.lists import Labels, by_crop, labels_in_names, read_labels, read_list, settle_splits
+    from dbvad.importing.lists import Labels, by_crop, labels_in_names, read_labels, read_list, settle
     from dbvad.importing.sources import match, scan, settle_crops
     from pipeline.lists.names import CROP_MARK
 
@@ -161,7 +161,7 @@ def _matched(folder: Path, train: Path | None, test: Path | None, labels: Path |
     else:
         raise ImportFault("no labels: give --labels FILE.csv with the columns video,label,split, or --train and --test "
                           "lists")
-    entries, remarks = settle_splits(entries)
+    entries, remarks = settle(entries)
     if crop_mark:
         entries = by_crop(entries, crop_mark)
     else:

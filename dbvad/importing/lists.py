@@ -9,12 +9,13 @@ from dbvad.importing import ImportFault
 from dbvad.presets import LabelRule, PresetError
 from pipeline.lists import ListError
 from pipeline.lists.event_lines import split_line
-from pipeline.lists.labels import UNNAMED
+from pipeline.lists.labels import UNNAMED, one_spelling, remarks_on_spelling
 from pipeline.lists.names import Names, video_name
 from pipeline.lists.remarks import Remark
 from pipeline.lists.splits import TEST, TRAIN, VAL, is_test_folder, meaning_of_val, read_split, remarks_on_val
 from pipeline.lists.table import header_columns, read_table
 from pipeline.lists.text import read_lines
+from pipeline.lists.times import parse_frame
 from pipeline.lists.videos import Listed, read_labelled, read_videos
 
 SPLITS = (TRAIN, TEST)
@@ -94,11 +95,13 @@ def read_labels(path: Path, labels: Labels) -> list[Entry]:
     return entries
 
 
-def settle_splits(entries: list[Entry]) -> tuple[list[Entry], list[Remark]]:
-    """The entries with what val counts as here, and what is to be said of it."""
+def settle(entries: list[Entry]) -> tuple[list[Entry], list[Remark]]:
+    """The entries with what val counts as here and with one spelling a label, and what is to be said of that."""
     splits = [entry.split for entry in entries]
-    val = meaning_of_val(splits)
-    return [replace(entry, split=val) if entry.split == VAL else entry for entry in entries], remarks_on_val(splits)
+    val, spelling = meaning_of_val(splits), one_spelling(label for entry in entries for label in entry.labels)
+    settled = [replace(entry, split=val if entry.split == VAL else entry.split,
+                       labels=tuple(dict.fromkeys(spelling[label] for label in entry.labels))) for entry in entries]
+    return settled, remarks_on_val(splits) + remarks_on_spelling(spelling)
 
 
 def by_crop(entries: list[Entry], mark: str) -> list[Entry]:
@@ -136,9 +139,13 @@ def read_frame_counts(path: Path, dataset: str | None) -> dict[str, int]:
         rows = _counted(path, dataset)
     counts: dict[str, int] = {}
     for where, name, frames in rows:
-        if not frames.isdecimal() or int(frames) == 0:
+        try:
+            count = parse_frame(frames)
+        except ValueError:
+            count = 0
+        if count < 1:
             raise ImportFault(f"{where}: frames is {frames!r}, expected a whole number above 0")
-        if counts.setdefault(name, int(frames)) != int(frames):
+        if counts.setdefault(name, count) != count:
             raise ImportFault(f"{where}: {name!r} was given another count above"
                               + ("" if dataset else "; if it is of another dataset, name yours by --preset"))
     if not counts:

@@ -36,7 +36,7 @@ def read(path: Path) -> Annotations:
         found = grouped.setdefault(row["video"], [])
         times = [row[start], row[end]]
         if times not in (["", ""], ["-1", "-1"]):
-            found.append(_event(row, times, seconds, first))
+            found += [_event(row, times, label, seconds, first) for label in row["label"].split("|")]
     return Annotations(path, "csv", "seconds" if seconds else "frames",
                        {name: tuple(found) for name, found in grouped.items()})
 
@@ -47,10 +47,10 @@ def _are_clocks(table: Table) -> bool:
                                     if row["start"] + row["end"])
 
 
-def _event(row: Row, times: list[str], seconds: bool, first: int) -> Event:
+def _event(row: Row, times: list[str], label: str, seconds: bool, first: int) -> Event:
     try:
         start, end = (parse_time(text) if seconds else Fraction(parse_frame(text) - first) for text in times)
     except ValueError as error:
         expected = str(error) if seconds else "expected whole frame numbers; seconds go into columns start_s and end_s"
         raise ListError(f"{row.where}: start and end are {times[0]!r} and {times[1]!r}, {expected}") from None
-    return check(row.where, Event(start, end, row["label"]))
+    return check(row.where, Event(start, end, label.strip()))

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipeline.lists.names import base_name, path_parts
+from pipeline.lists.remarks import Remark, remarks_on
 
 UNNAMED = "anomaly"  # the class of videos that a list calls abnormal and no more
 FLAGS = {"0": False, "1": True}
@@ -17,9 +18,14 @@ def label_key(label: str) -> str:
     Letters, marks, digits and symbols of all scripts do. "Road Accidents", "road_accidents" and "RoadAccidents" have
     one key; "火災" and "打架" have two.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    folded = _seen_alike(label)
     said = "".join(char for char in folded if unicodedata.category(char)[0] not in SAID_NOTHING)
     return said or folded.strip()
+
+
+def _seen_alike(label: str) -> str:
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    return "".join(char for char in folded if unicodedata.category(char) != "Cf")
 
 
 def same_label(one: str, other: str) -> bool:
@@ -34,6 +40,18 @@ def find_label(label: str, known: Iterable[str]) -> str | None:
         return label
     same = [other for other in known if same_label(label, other)]
     return same[0] if len(same) == 1 else None
+
+
+def one_spelling(labels: Iterable[str]) -> dict[str, str]:
+    """Each label -> its first spelling, where labels differ in case, compatible forms or invisible characters only."""
+    first: dict[str, str] = {}
+    return {label: first.setdefault(_seen_alike(label), label) for label in labels}
+
+
+def remarks_on_spelling(spelling: Mapping[str, str]) -> list[Remark]:
+    """What to say of labels that are spelt in several ways."""
+    return remarks_on(("spelling", "labels spelt in two ways are one class", [
+        f"{label!r} is {chosen!r}" for label, chosen in spelling.items() if label != chosen]))
 
 
 def says_normal(name: str) -> bool:

@@ -55,8 +55,8 @@ def read_lines(path: Path, what: str = "") -> list[Line]:
 
 
 def is_comment(line: str) -> bool:
-    """A line that begins with `#`; a name that does is written `./#name`."""
-    return line.lstrip().startswith("#")
+    """A line that begins with `#` (a name that does is written `./#name`), and the `sep=;` of a spreadsheet."""
+    return line.lstrip().startswith("#") or re.fullmatch(r"sep=.", line.strip(), re.IGNORECASE) is not None
 
 
 def _called(what: str, path: Path) -> str:

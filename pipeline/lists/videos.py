@@ -64,6 +64,10 @@ def read_labelled(path: Path, what: str, stated: Sequence[str] = ()) -> list[Lis
     if not flagged and are_flags(row[label] for row in table.rows) and not set(stated) & FLAGS.keys():
         raise ListError(f"{table.rows[0].where}: the labels are 0 and 1: either 1 is an anomaly, then call the column "
                         f"anomaly, or they are two classes, then give them names")
+    for row in table.rows:
+        if not flagged and re.search(r"[,;]|^\[", row[label]):
+            raise ListError(f"{row.where}: the label {row[label]!r} is one class or several: join several by |, and "
+                            f"leave commas, semicolons and brackets out of a class's name")
     return [Listed(row.where, row["video"], () if flagged else (row[label],), _flag(row) if flagged else None,
                    row["split"]) for row in table.rows]
 

@@ -13,7 +13,15 @@ from typing import Protocol, Self
 
 from pipeline.engine.config import ConfigError
 from pipeline.lists import ListError
-from pipeline.lists.labels import UNNAMED, class_in_path, find_label, same_label, says_normal
+from pipeline.lists.labels import (
+    UNNAMED,
+    class_in_path,
+    find_label,
+    one_spelling,
+    remarks_on_spelling,
+    same_label,
+    says_normal,
+)
 from pipeline.lists.names import VIDEO_SUFFIXES, Names, bare_name, base_name, nfc, path_parts, video_name
 from pipeline.lists.published import UCF_CLASSES, XD_CLASSES, XD_NOTHING
 from pipeline.lists.remarks import Remark, remarks_on
@@ -59,6 +67,7 @@ class _Folders:
     test_fraction: float
     level: int | None = None  # of the label among the folders that are no split; None: as far as one video shows it
     splits: tuple[str, ...] = ()  # of all videos, as their folders call them
+    spelling: Mapping[str, str] = field(default_factory=dict)  # label -> the one that holds
 
     def __call__(self, video_id: str) -> Facts | None:
         before, split, after = _around_split(video_id)
@@ -71,16 +80,19 @@ class _Folders:
             split = meaning_of_val(self.splits)
         split = split or (TEST if drawn < self.test_fraction else TRAIN)
         label = nfc(folders[level])
-        return Facts(split, () if same_label(label, self.normal) else (label,))
+        return Facts(split, () if same_label(label, self.normal) else (self.spelling.get(label, label),))
 
     def over(self, video_ids: Iterable[str]) -> Self:
-        found = [_around_split(video_id) for video_id in video_ids]
+        ids = list(video_ids)
+        found = [_around_split(video_id) for video_id in ids]
         levels = [level for before, _, after in found for level, folder in enumerate(before + after)
                   if same_label(folder, self.normal)]
-        return replace(self, level=min(levels, default=None), splits=tuple(split for _, split, _ in found if split))
+        known = replace(self, level=min(levels, default=None), splits=tuple(split for _, split, _ in found if split))
+        facts = filter(None, map(known, ids))
+        return replace(known, spelling=one_spelling(label for fact in facts for label in fact.labels))
 
     def remarks(self) -> list[Remark]:
-        return remarks_on_val(self.splits)
+        return remarks_on_val(self.splits) + remarks_on_spelling(self.spelling)
 
 
 def _around_split(video_id: str) -> tuple[list[str], str | None, list[str]]:
@@ -101,6 +113,7 @@ class _Lists:
     files: str
     anywhere: bool
     splits: tuple[str, ...] = ()
+    spelling: Mapping[str, str] = field(default_factory=dict)
     video_ids: tuple[str, ...] = field(default=(), repr=False)
 
     def __call__(self, video_id: str) -> Facts | None:
@@ -112,7 +125,7 @@ class _Lists:
 
     def remarks(self) -> list[Remark]:
         used = Counter(name for video_id in self.video_ids for name in self.names.matches(video_id, self.anywhere))
-        return remarks_on_val(self.splits) + remarks_on(
+        return remarks_on_val(self.splits) + remarks_on_spelling(self.spelling) + remarks_on(
             ("not_here", f"named in {self.files}, but no such video here", self.known.keys() - used.keys()),
             ("several", f"a name in {self.files} is that of several videos here, and holds for each",
              [name for name, count in used.items() if count > 1]))
@@ -130,13 +143,14 @@ def from_csv(path: Path, normal: str) -> Reader:
         splits = [_split(row) for row in rows]
     except ListError as error:
         raise ConfigError(str(error)) from None
-    val = meaning_of_val(splits)
+    val, labels = meaning_of_val(splits), [_labels(row, normal) for row in rows]
+    spelling = one_spelling(label for found in labels for label in found)
     known: dict[str, Facts] = {}
-    for row, split in zip(rows, splits, strict=True):
-        facts = Facts(val if split == VAL else split, _labels(row, normal))
+    for row, split, found in zip(rows, splits, labels, strict=True):
+        facts = Facts(val if split == VAL else split, tuple(dict.fromkeys(spelling[label] for label in found)))
         if known.setdefault(row.name, facts) != facts:
             raise ConfigError(f"{row.where}: {row.name!r} was given another label or split above: keep one of them")
-    return _Lists(known, Names(known), str(path), False, tuple(splits))
+    return _Lists(known, Names(known), str(path), False, tuple(splits), spelling)
 
 
 def _split(row: Listed) -> str:

@@ -71,6 +71,11 @@ def test_csv_in_frames_and_in_seconds(file):
         match(seconds, {"x/a.mp4": (100, 0.0)})
 
 
+def test_an_event_of_two_classes(file):
+    found = read_annotations(file("video,start,end,label\na,1,2,fire | theft\n", "a.csv"))
+    assert match(found, {"a": (9, 0.0)}).segments["a"] == (Segment(1, 3, "fire"), Segment(1, 3, "theft"))
+
+
 def test_full_id_wins_over_file_name(file):
     found = read_annotations(file("video,start,end\none/a.mp4,0,1\ntwo/a.mp4,2,3\n", "a.csv"))
     matched = match(found, {"one/a.mp4": (9, 30.0), "two/a.mp4": (9, 30.0)})

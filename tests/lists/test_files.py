@@ -58,7 +58,7 @@ def test_a_table_that_is_refused(tmp_path: Path, text: str, message: str) -> Non
 
 def test_a_table_in_the_ways_of_spreadsheets(tmp_path: Path) -> None:
     """A column's own name holds before what else it may be called; empty cells at the end do not count."""
-    (tmp_path / "l.csv").write_text('# exported\nPath; "Video"; LABEL ;note;;\n/x/a; "a;1"; fight;;;\n;b\n')
+    (tmp_path / "l.csv").write_text('sep=;\n# exported\nPath; "Video"; LABEL ;note;;\n/x/a; "a;1"; fight;;;\n;b\n')
     table = read_table(tmp_path / "l.csv", ("video", "label"), ("split",))
     assert table.columns == {"video": "Video", "label": "LABEL"}
     assert [(row["video"], row["label"], row["split"]) for row in table.rows] == [("a;1", "fight", ""), ("b", "", "")]

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lists.labels import class_in_path, find_label, label_key, same_label, says_normal
+from pipeline.lists.labels import (
+    class_in_path,
+    find_label,
+    label_key,
+    one_spelling,
+    remarks_on_spelling,
+    same_label,
+    says_normal,
+)
 from pipeline.lists.published import UCF_CLASSES
 
 LABEL = st.text(min_size=1, max_size=12)
@@ -45,6 +53,15 @@ def test_a_label_that_is_spelt_so_holds_before_one_that_is_alike() -> None:
     assert find_label("FIRE", ["Fire", "smoke"]) == "Fire"
     assert find_label("FIRE", ["fire", "Fire"]) is None  # either could be meant
     assert find_label("fog", ["Fire"]) is None
+
+
+def test_labels_that_look_alike_are_one_class_in_the_first_spelling() -> None:
+    spelling = one_spelling(["Fight", "fight", "fight\u200b", "fi ght", "ｆｉｇｈｔ", "火災", "打架", "A-1", "A1"])
+    assert spelling == {"Fight": "Fight", "fight": "Fight", "fight\u200b": "Fight", "ｆｉｇｈｔ": "Fight",
+                        "fi ght": "fi ght", "火災": "火災", "打架": "打架", "A-1": "A-1", "A1": "A1"}
+    assert [str(remark) for remark in remarks_on_spelling({"Fight": "Fight", "fight": "Fight"})] == [
+        "labels spelt in two ways are one class (1): 'fight' is 'Fight'"]
+    assert remarks_on_spelling({"Fight": "Fight"}) == []
 
 
 @pytest.mark.parametrize(("folder", "normal"), [

@@ -77,6 +77,8 @@ def test_masks(tmp_path: Path, name: str, content: str, message: str) -> None:
     ("test/05_0019_3.npy\n", r"l.txt:1: 'test/05_0019_3.npy' says no label"),
     ("a.mp4\n", "says no label"),
     ("path,label\na.npy,0\nb.npy,1\n", r"l.txt:2: the labels are 0 and 1: either 1 is an anomaly, .* or they are two"),
+    ('path,label\na.npy,"fight,arson"\n', r"l.txt:2: the label 'fight,arson' is one class or several: join several by"),
+    ("path;label\na.npy;['fight']\n", r"the label \"\['fight'\]\" is one class or several"),
     ("path,anomaly\na.npy,maybe\n", r"l.txt:2: anomaly is 'maybe', expected 0 or 1"),
 ])
 def test_lists(tmp_path: Path, text: str, message: str) -> None:
@@ -111,6 +113,7 @@ def test_folders_that_all_lines_share_are_no_classes(tmp_path: Path) -> None:
                                   "Abuse/Abuse028_x264.mp4 1412\n",
                                   "Abuse/Abuse028_x264.mp4\tAbuse\t165\t240\t-1\t-1\t1412\n",
                                   "Abuse/Abuse028_x264.mp4|1412|[165, 240]\n",
-                                  "Filename;Total Frames\nAbuse/Abuse028_x264.mp4;1412\n"])
+                                  "Filename;Total Frames\nAbuse/Abuse028_x264.mp4;1412\n",
+                                  "video,frames\nAbuse/Abuse028_x264.mp4,1412.0\n"])
 def test_frame_counts_of_every_form_that_has_them(tmp_path: Path, text: str) -> None:
     assert read_frame_counts(written(tmp_path, text), None) == {"Abuse/Abuse028_x264.mp4": 1412}

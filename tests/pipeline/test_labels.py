@@ -141,6 +141,17 @@ class TestCsv:
             f"named in {path}, but no such video here (1): old/b.mp4"]
 
 
+    def test_labels_that_differ_in_case_are_one_class(self, tmp_path: Path) -> None:
+        path = tmp_path / "labels.csv"
+        path.write_text("video,label\na,Fight\nb,fight|FIGHT\nc,normal\n")
+        read = from_csv(path, "normal").over(["a.mp4", "b.mp4", "c.mp4"])
+        assert [read(name) for name in ("a.mp4", "b.mp4")] == [Facts("train", ("Fight",))] * 2
+        assert [remark.kind for remark in read.remarks()] == ["spelling"]
+        folders = from_folders("normal", 0.0).over(["Fight/a.mp4", "fight/b.mp4", "normal/c.mp4"])
+        assert folders("fight/b.mp4") == Facts("train", ("Fight",))
+        assert [remark.kind for remark in folders.remarks()] == ["spelling"]
+
+
 class TestUcfCrime:
     TRAIN = "Abuse/Abuse001_x264.mp4\nRoadAccidents/RoadAccidents133_x264.mp4\n" \
             "Training_Normal_Videos_Anomaly/Normal_Videos001_x264.mp4\n"
