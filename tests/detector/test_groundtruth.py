@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_said(file):
     matched = match(found, videos, others=["train/trained.mp4"])
     assert (matched.clipped, matched.outside, matched.unknown_names) == (("a", "b"), ("b",), ("typo",))
     assert matched.segments["c"] == (Segment(5, 50, "fire"),)  # its last frame may be counted from 1
-    assert [str(remark) for remark in remarks(found, matched, ["fire"])] == [
+    assert [str(remark) for remark in remarks(found, matched, ["smoke"])] == [
         "e.csv names what is no video here (1): typo",
         "events of e.csv begin beyond the end of their videos and are left out (1): b",
         "events of e.csv reach beyond the end of their videos and are clipped (1): a",
@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_said(file):
 def test_files_that_name_abnormal_videos_only_say_nothing_of_others(file):
     found = read_annotations(file(XD))
     matched = match(found, {"v=x__#1_label_A": (9, 0.0)})
-    assert [remark.kind for remark in remarks(found, matched, [])] == ["unknown_name"]
+    assert [remark.kind for remark in remarks(found, matched)] == ["unknown_name"]
 
 
 def test_masks_end_where_they_end(tmp_path):
