@@ -25,6 +25,7 @@ NO_FILM = {  # brands of mp4's family that are sound or pictures
 QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # what stands first where `ftyp` does not
 ASF, ASF_VIDEO = (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",
                   b"\xc0\xef\x19\xbc\x4d\x5b\xcf\x11\xa8\xfd\x00\x80\x5f\x5c\x44\x2b")
+OGG_VIDEO = (b"\x80theora", b"OVP80\x01", b"BBCD\x00", b"\x01video\x00")
 TS_PACKETS = (188, 192, 204)
 TS_SYNCS = 5  # sync bytes in a row that tell a transport stream
 UNIT = re.compile(rb"\x00\x00\x01(..)", re.DOTALL)  # the start of a unit of H.264 or HEVC
@@ -60,12 +61,14 @@ def _boxes(head: bytes) -> str | None:
 def _chunks(head: bytes) -> str | None:
     if head.startswith(b"RIFF") and head[8:12] in (b"AVI ", b"AVIX"):
         return "avi"
+    if head.startswith(b"RIFF") and head[8:12] == b"CDXA":  # a film on a video CD
+        return "mpeg"
     if head.startswith(b"\x1aE\xdf\xa3"):  # tracks that are told here, and none of pictures, are a sound file's
         return "matroska" if b"V_" in head or b"A_" not in head else None
     if head.startswith(ASF):
         return "asf" if ASF_VIDEO in head else None
     if head.startswith(b"OggS"):
-        return "ogg" if any(mark in head for mark in (b"\x80theora", b"BBCD\x00", b"\x01video\x00")) else None
+        return "ogg" if any(mark in head for mark in OGG_VIDEO) else None
     return None
 
 

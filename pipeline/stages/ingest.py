@@ -19,7 +19,7 @@ class IngestParams(Config):
     """How ingest runs; nothing here changes what comes out."""
 
     workers: int = Field(2, ge=1)
-    timeout_s: float = Field(60, gt=0)
+    timeout_s: float = Field(600, gt=0)  # a file is read whole, perhaps over a network
     memory_mb: int = Field(1000, gt=0)
 
 

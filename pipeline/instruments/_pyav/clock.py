@@ -24,7 +24,8 @@ class Clock:
 
     def __init__(self, tick: Fraction, step: int, leap: int) -> None:
         self.restarts = self.held = 0
-        self._tick, self._step, self._leap = tick, max(step, 1), leap
+        self._up, self._down = tick.numerator, tick.denominator
+        self._step, self._leap = max(step, 1), leap
         self._now: int | None = None
         self._offset = 0
 
@@ -45,4 +46,4 @@ class Clock:
                 self._now += 1
             else:
                 self._now += step
-        return self._now * self._tick.numerator / self._tick.denominator
+        return self._now * self._up / self._down

@@ -53,11 +53,11 @@ def ready(stream: Any) -> Any:
 
 def _open(path: Path, options: dict[str, str]) -> Any:
     # An absolute path behind `file:`, or FFmpeg takes a name like "cam:1.mp4" for a protocol.
-    url, told = f"file:{path.absolute()}", video_format(path)
+    url = f"file:{path.absolute()}"
     try:
         return av.open(url, metadata_errors="replace", options=options)
     except (FFmpegError, UnicodeError) as error:
-        if told is not None:
+        if (told := video_format(path)) is not None:
             try:  # where FFmpeg is not sure enough, the first bytes are
                 return av.open(url, format=told, metadata_errors="replace", options=options)
             except (FFmpegError, UnicodeError, ValueError):

@@ -20,6 +20,7 @@ class Track:
 
     frame: the first one decoded. shown: stamps of showing; slots: of decoding, gaps filled by durations; both without
     the `hidden` packets, which an editor's trim leaves out. last: how long the frame is shown that is shown last.
+    indexed: how many frames the index of an mp4 has, less those that an edit list trims; known once it is read.
     """
 
     stream: Any
@@ -33,6 +34,7 @@ class Track:
     untimed: int = 0  # without any time
     starts_clean: bool = False  # with a key frame that is shown first
     last: int = 0
+    indexed: int = 0
     _next: int = 0
     _decoded: int = NONE
     _latest: int = NONE
@@ -78,7 +80,7 @@ class Track:
         ends = [*self.pieces[1:], len(shown)]
         ordered = np.concatenate([np.sort(shown[start:end]) for start, end in zip(self.pieces, ends, strict=True)])
         # Stamps that rise in a stream whose frames are reordered are times of decoding under another name (ASF).
-        return ordered, bool((np.diff(shown) > 0).all()) and bool(self.stream.codec_context.has_b_frames)
+        return ordered, bool((np.diff(shown) >= 0).all()) and bool(self.stream.codec_context.has_b_frames)
 
     def usual_step(self, ordered: np.ndarray, leap: int) -> int:
         """Ticks from a frame to the next: the median of what can be one, else what codec or header say."""

@@ -34,9 +34,11 @@ def shown_size(frame: Any, aspect: Fraction | None) -> tuple[int, int]:
 
 def image(frame: Any, size: tuple[int, int]) -> np.ndarray:
     """The picture as (H, W, 3) uint8 RGB. `size`: its width and height as shown, whatever those of the frame."""
-    exchanged, rows, columns = turn(frame)
+    turned = exchanged, rows, columns = turn(frame)
     width, height = size[::-1] if exchanged else size
     # Bilinear is nearest to decord's scaling: 0.0 to 0.3 levels of 255 apart on average on real surveillance clips.
     stored = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+    if turned == UPRIGHT:
+        return stored
     picture = stored.transpose(1, 0, 2) if exchanged else stored
     return np.ascontiguousarray(picture[:: -1 if rows else 1, :: -1 if columns else 1])

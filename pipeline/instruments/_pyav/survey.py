@@ -6,15 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from pipeline.instruments._pyav import picture
+from pipeline.instruments._pyav import header, picture
 from pipeline.instruments._pyav.clock import Clock, leap_s
 from pipeline.instruments._pyav.faults import COPY_AGAIN, RE_ENCODE, RECORD_AGAIN, VideoError
-from pipeline.instruments._pyav.files import AVI, MATROSKA, MP4, WHOLE_EDIT, opened, tracks
+from pipeline.instruments._pyav.files import MP4, WHOLE_EDIT, opened, tracks
 from pipeline.instruments._pyav.packets import Track
 
 # The most of a video that may be missing or refused before it is a fault (chosen here). Containers round their
@@ -23,8 +21,8 @@ LOSS = 0.05
 SLACK_FRAMES = 3
 
 STILL = 0.1  # a track with less than this share of the frames of the longest holds pictures, no film (chosen here)
+SHORT = 10  # a last frame of less than a tenth of the usual step has a duration that nobody counted
 RATE_SLACK = 0.01  # how far the rate in the header may be from the frames' own and still be given
-KEEP_LENGTH = {MATROSKA, "flv", "asf"}  # besides MP4 and AVI: their headers keep the whole length when the file is cut
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,14 @@ def survey(path: Path | str, options: dict[str, str] | None = None) -> Survey:
     name = Path(path).name
     with opened(path, options) as container:
         read = {stream.index: Track(stream) for stream in tracks(container, name)}
-        begin_s, end_s = _read(container, read)
+        span = _read(container, read)
         track = _film(list(read.values()))
+        if container.format.name == MP4:
+            track.indexed = sum(not entry.is_discard for entry in track.stream.index_entries)
         _check_frames(container, track, name)
         leap = _leap(container.format.name, Fraction(track.stream.time_base))
         if track.last <= leap or not track.hidden or options:
-            return _judge(container, track, leap, end_s - begin_s, begin_s, options or {})
+            return _judge(container, track, leap, span, options or {})
     return survey(path, WHOLE_EDIT)  # frames that last for hours: the edit list leaves out all that come later
 
 
@@ -115,7 +115,7 @@ def _leap(format_: str, tick: Fraction) -> int:
 
 def _read(container: Any, read: dict[int, Track]) -> tuple[float, float]:
     """Read up to where the file can be read. Returns where its streams begin and end, in seconds."""
-    begin, end = float("inf"), float("-inf")
+    spans: dict[int, tuple[int, int]] = {}  # by stream, in ticks
     packets = container.demux()
     while True:
         try:
@@ -124,14 +124,16 @@ def _read(container: Any, read: dict[int, Track]) -> tuple[float, float]:
             break
         if not packet.size:  # the demuxer's sign to flush
             continue
-        if packet.pts is not None:
-            begin = min(begin, packet.pts * packet.time_base)
-            end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        if packet.stream.index in read:
-            read[packet.stream.index].add(packet)
+        index, pts = packet.stream_index, packet.pts
+        if pts is not None:
+            begin, end = spans.get(index, (pts, pts))
+            spans[index] = min(begin, pts), max(end, pts + (packet.duration or 0))
+        if index in read:
+            read[index].add(packet)
     for track in read.values():
         track.decode(None)
-    return float(begin), float(end)
+    seconds = [[float(tick * container.streams[index].time_base) for tick in span] for index, span in spans.items()]
+    return min((begin for begin, _ in seconds), default=0.0), max((end for _, end in seconds), default=0.0)
 
 
 def _film(read: list[Track]) -> Track:
@@ -149,8 +151,8 @@ def _film(read: list[Track]) -> Track:
 def _check_frames(container: Any, track: Track, name: str) -> None:
     if track.frame is not None and track.slots:
         return
-    declared = _declared(container, track.stream)
-    if track.packets and not track.packets < _indexed(container, track.stream):
+    declared = header.declared(container, track)
+    if track.packets and track.packets >= track.indexed:
         raise VideoError("decode_error", f"{name}: none of its frames can be decoded as "
                                          f"{track.stream.codec.canonical_name}", RE_ENCODE)
     if declared:
@@ -158,68 +160,28 @@ def _check_frames(container: Any, track: Track, name: str) -> None:
     raise VideoError("no_frames", f"{name}: has a video stream without a frame", RECORD_AGAIN)
 
 
-def _judge(container: Any, track: Track, leap: int, span_s: float, begin_s: float, options: dict[str, str]) -> Survey:
+def _judge(container: Any, track: Track, leap: int, span: tuple[float, float], options: dict[str, str]) -> Survey:
     stream, format_, tick = track.stream, container.format.name, Fraction(track.stream.time_base)
     ordered, by_slot = track.in_order(format_)
     step = track.usual_step(ordered, leap)
     clock = Clock(tick, step, leap)
     times = array("d", (clock(stamp) for stamp in ordered.tolist()))
-    last_s = float((track.last if 0 < track.last <= leap else step) * tick)
+    last_s = float((track.last if step < SHORT * track.last and track.last <= leap else step) * tick)
     duration = times[-1] + last_s
-    end_s, length_s = _extent(container, track, ordered, duration, span_s, begin_s)
+    end_s, length_s = header.extent(container, track, ordered, duration, span)
     mean, rated = len(times) / duration, float(stream.average_rate or 0)
     width, height = picture.shown_size(track.frame, stream.sample_aspect_ratio)
-    probe = Probe(duration, rated if abs(rated - mean) <= RATE_SLACK * mean else mean, len(times), width, height,
-                  stream.codec.canonical_name, format_, _declared(container, stream), stream.index,
-                  (*_choice(container, stream), *_times(track, clock, float(1 / (step * tick)))))
-    return Survey(probe, times, by_slot, tick, step, last_s, end_s, length_s, track.packets,
-                  max(stream.frames, _rated(container, stream)), track.hidden,
-                  track.starts_clean and (by_slot or track.shown[0] == ordered[0]),
-                  not (clock.restarts or clock.held), picture.turn(track.frame) == picture.UPRIGHT,
-                  len(container.streams.video), options)
-
-
-def _extent(container: Any, track: Track, ordered: np.ndarray, duration: float, span_s: float, begin_s: float,
-            ) -> tuple[float, float]:
-    """Where the video ends and where its header says that it does, in seconds from its start; (0, 0): not kept."""
-    stream, format_, tick = track.stream, container.format.name, float(track.stream.time_base)
-    if format_ == MP4 and (indexed := _indexed(container, stream)):
-        return duration, duration * indexed / len(ordered)
-    if format_ == AVI and stream.frames and stream.average_rate:  # a cut AVI's duration is a guess
-        return (int(ordered[-1] - ordered[0]) + track.last) * tick, float(stream.frames / stream.average_rate)
-    if format_ not in KEEP_LENGTH:
-        return 0.0, 0.0
-    length = _tagged_s(stream)
-    if length:
-        begin_s, span_s = int(ordered.min()) * tick, (int(ordered.max() - ordered.min()) + track.last) * tick
-    else:  # of the longest stream, whichever that is
-        length = (container.duration or 0) / av.time_base
-    # Some writers give the length, others the stamp of the end.
-    return span_s, length - begin_s if length > begin_s else length
-
-
-def _tagged_s(stream: Any) -> float:
-    """The length of a Matroska track by its tag, "00:00:12.000000000"; 0 without."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    try:
-        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
-    except (ValueError, IndexError):
-        return 0.0
-
-
-def _indexed(container: Any, stream: Any) -> int:
-    """How many frames the index of an mp4 has; it leaves out what an edit list trims."""
-    return sum(not entry.is_discard for entry in stream.index_entries) if container.format.name == MP4 else 0
-
-
-def _declared(container: Any, stream: Any) -> int:
-    return _indexed(container, stream) or stream.frames or _rated(container, stream)
-
-
-def _rated(container: Any, stream: Any) -> int:
-    length = float(stream.duration * stream.time_base) if stream.duration else (
-        _tagged_s(stream) or (container.duration or 0) / av.time_base)
-    return round(length * float(stream.average_rate or 0))
+    probe = Probe(
+        duration_s=duration, fps=rated if abs(rated - mean) <= RATE_SLACK * mean else mean, n_frames=len(times),
+        width=width, height=height, codec=stream.codec.canonical_name, container=format_,
+        declared_frames=header.declared(container, track), track=stream.index,
+        remarks=(*_choice(container, stream), *_times(track, clock, float(1 / (step * tick)))))
+    return Survey(
+        probe, times, by_slot, tick, step, last_s, end_s, length_s, packets=track.packets, hidden=track.hidden,
+        guess=max(stream.frames, header.rated(container, stream)),
+        starts_clean=track.starts_clean and (by_slot or track.shown[0] == ordered[0]),
+        clock_is_even=not (clock.restarts or clock.held), upright=picture.turn(track.frame) == picture.UPRIGHT,
+        n_tracks=len(container.streams.video), options=options)
 
 
 def _choice(container: Any, film: Any) -> list[str]:
@@ -238,7 +200,7 @@ def _times(track: Track, clock: Clock, fps: float) -> list[str]:
     if track.untimed == len(track.slots):
         said.append(f"it keeps no times: {fps:.5g} frames a second, as its codec says, or assumed")
     if clock.restarts:
-        said.append(f"its clock jumps {clock.restarts} times: each time it goes on after a frame's usual time")
+        said.append(f"its clock jumps ({clock.restarts} x), and is taken to go on a frame later")
     if clock.held:
-        said.append(f"{clock.held} of its frames are stamped no later than the frame before")
+        said.append(f"frames stamped no later than the one before: {clock.held}")
     return said
