@@ -32,6 +32,7 @@ import numpy as np
 from pipeline.instruments._pyav.faults import COPY_AGAIN, RE_ENCODE, VideoError
 from pipeline.instruments._pyav.files import AVI, MATROSKA, MP4, THREADS
 from pipeline.instruments._pyav.frames import Picture, Refusals, frames
+from pipeline.instruments._pyav.picture import UPRIGHT
 from pipeline.instruments._pyav.survey import Probe, Survey, survey
 
 __all__ = ["Decoder", "Decoding", "Frame", "Probe", "VideoError", "decode", "identity", "probe"]
@@ -176,7 +177,7 @@ def _shrunk(width: int, height: int, short_side: int | None) -> tuple[int, int]:
 
 def _beyond_decord(found: Survey, size: tuple[int, int]) -> bool:
     """Whether decord cannot show this picture, whatever it is asked."""
-    return found.n_tracks > 1 or not found.upright or size[0] in NO_WIDTHS
+    return found.n_tracks > 1 or found.turn != UPRIGHT or size[0] in NO_WIDTHS
 
 
 def _objection(path: Path, found: Survey, size: tuple[int, int], bounded: bool) -> str:

@@ -40,7 +40,7 @@ def frames(path: Path | str, size: tuple[int, int], survey: Survey, met: Refusal
         for number, frame in enumerate(_decoded(container, stream, met)):
             # A refused packet takes its slot with it.
             time = survey.slot(number + met.refused) if survey.by_slot else clock(frame.pts)
-            yield time, partial(picture.image, frame, size)
+            yield time, partial(picture.image, frame, size, survey.turn)
 
 
 def _decoded(container: Any, stream: Any, met: Refusals) -> Iterator[Any]:

@@ -54,7 +54,7 @@ class Survey:
     times: of all frames that are to be shown, in order. by_slot: the k-th frame is shown at times[k], as the packets
     carry no times of showing; else each frame carries a stamp of its own, for `clock`. last_s: how long the last frame
     is shown. end_s, length_s: where the video ends, and where it should by its header (0 where that is not kept).
-    guess: the most frames that its header speaks of. options: for `opened`.
+    guess: the most frames that its header speaks of. turn: how the picture is turned. options: for `opened`.
     """
 
     probe: Probe
@@ -70,7 +70,7 @@ class Survey:
     hidden: int
     starts_clean: bool
     clock_is_even: bool
-    upright: bool
+    turn: picture.Turn
     n_tracks: int
     options: dict[str, str]
 
@@ -170,7 +170,8 @@ def _judge(container: Any, track: Track, leap: int, span: tuple[float, float], o
     duration = times[-1] + last_s
     end_s, length_s = header.extent(container, track, ordered, duration, span)
     mean, rated = len(times) / duration, float(stream.average_rate or 0)
-    width, height = picture.shown_size(track.frame, stream.sample_aspect_ratio)
+    turned = picture.turn(track.frame)
+    width, height = picture.shown_size(track.frame, stream.sample_aspect_ratio, turned)
     probe = Probe(
         duration_s=duration, fps=rated if abs(rated - mean) <= RATE_SLACK * mean else mean, n_frames=len(times),
         width=width, height=height, codec=stream.codec.canonical_name, container=format_,
@@ -180,7 +181,7 @@ def _judge(container: Any, track: Track, leap: int, span: tuple[float, float], o
         probe, times, by_slot, tick, step, last_s, end_s, length_s, packets=track.packets, hidden=track.hidden,
         guess=max(stream.frames, header.rated(container, stream)),
         starts_clean=track.starts_clean and (by_slot or track.shown[0] == ordered[0]),
-        clock_is_even=not (clock.restarts or clock.held), upright=picture.turn(track.frame) == picture.UPRIGHT,
+        clock_is_even=not (clock.restarts or clock.held), turn=turned,
         n_tracks=len(container.streams.video), options=options)
 
 
