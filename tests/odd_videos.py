@@ -49,6 +49,16 @@ def joined(path: Path, parts: Sequence[tuple[int, float]]) -> Path:
     return path
 
 
+def with_a_stray_packet(path: Path, n_frames: int) -> Path:
+    """A transport stream with one flipped bit: a packet in its middle is of a stream that nobody announced."""
+    data = bytearray(videos.barcode(path, n_frames).read_bytes())
+    packets = range(len(data) // 188 // 2 * 188, len(data), 188)
+    video = next(at for at in packets if data[at + 1:at + 3] == b"\x41\x00")  # the start of a frame, of stream 0x100
+    data[video + 2] = 1
+    path.write_bytes(data)
+    return path
+
+
 def with_matrix(path: Path, source: Path, matrix: Sequence[int]) -> Path:
     """A copy of an mp4 with the numbers a b u c d v x y w in its track's header."""
     data = bytearray(source.read_bytes())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -89,6 +90,13 @@ def test_recordings_joined_in_one_file_go_on(tmp_path: Path, starts: tuple[float
     assert decoding.times.tolist() == pytest.approx([k / videos.FPS for k in range(N + 20)])
     assert decoding.probe.n_frames == N + 20
     assert "jumps" in " ".join(decoding.probe.remarks)
+
+
+def test_a_stream_that_turns_up_on_the_way(tmp_path: Path) -> None:
+    path = odd_videos.with_a_stray_packet(tmp_path / "a.ts", 100)
+    with av.open(str(path)) as container, pytest.raises(IndexError):  # what PyAV makes of it
+        list(container.demux())
+    assert len(list(decode(path))) in (99, 100)
 
 
 def test_a_pause_is_no_jump(tmp_path: Path) -> None:

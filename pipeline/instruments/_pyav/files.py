@@ -51,6 +51,21 @@ def ready(stream: Any) -> Any:
     return stream
 
 
+def packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets of these streams, or of all, up to where the file can be read."""
+    source = container.demux(*streams)
+    while True:
+        try:
+            packet = next(source)
+        except IndexError:  # of a stream that turns up on the way (MPEG-TS): PyAV does not know it
+            source = container.demux(*streams)
+        except (StopIteration, FFmpegError):
+            return
+        else:
+            if packet.size:  # size 0: the demuxer's sign to flush
+                yield packet
+
+
 def _open(path: Path, options: dict[str, str]) -> Any:
     # An absolute path behind `file:`, or FFmpeg takes a name like "cam:1.mp4" for a protocol.
     url = f"file:{path.absolute()}"

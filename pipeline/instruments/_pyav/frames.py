@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from pipeline.instruments._pyav import picture
-from pipeline.instruments._pyav.files import opened, ready
+from pipeline.instruments._pyav.files import opened, packets, ready
 from pipeline.instruments._pyav.survey import LOSS, SLACK_FRAMES, Survey
 
 Picture = tuple[float, Callable[[], np.ndarray]]  # seconds since the first frame, and what makes its image
@@ -45,14 +45,7 @@ def frames(path: Path | str, size: tuple[int, int], survey: Survey, met: Refusal
 
 def _decoded(container: Any, stream: Any, met: Refusals) -> Iterator[Any]:
     """Every av.VideoFrame; packets that the decoder refuses are counted and left out."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError):
-            break
-        if not packet.size:
-            continue
+    for packet in packets(container, stream):
         met.packets += 1
         try:
             yield from stream.decode(packet)

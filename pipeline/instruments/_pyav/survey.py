@@ -6,13 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from av.error import FFmpegError
 from av.stream import Disposition
 
 from pipeline.instruments._pyav import header, picture
 from pipeline.instruments._pyav.clock import Clock, leap_s
 from pipeline.instruments._pyav.faults import COPY_AGAIN, RE_ENCODE, RECORD_AGAIN, VideoError
-from pipeline.instruments._pyav.files import MP4, WHOLE_EDIT, opened, tracks
+from pipeline.instruments._pyav.files import MP4, WHOLE_EDIT, opened, packets, tracks
 from pipeline.instruments._pyav.packets import Track
 
 # The most of a video that may be missing or refused before it is a fault (chosen here). Containers round their
@@ -116,14 +115,7 @@ def _leap(format_: str, tick: Fraction) -> int:
 def _read(container: Any, read: dict[int, Track]) -> tuple[float, float]:
     """Read up to where the file can be read. Returns where its streams begin and end, in seconds."""
     spans: dict[int, tuple[int, int]] = {}  # by stream, in ticks
-    packets = container.demux()
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError):
-            break
-        if not packet.size:  # the demuxer's sign to flush
-            continue
+    for packet in packets(container):
         index, pts = packet.stream_index, packet.pts
         if pts is not None:
             begin, end = spans.get(index, (pts, pts))
