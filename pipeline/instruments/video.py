@@ -33,7 +33,7 @@ from pipeline.instruments._pyav.faults import COPY_AGAIN, RE_ENCODE, VideoError
 from pipeline.instruments._pyav.files import AVI, MATROSKA, MP4, THREADS
 from pipeline.instruments._pyav.frames import Picture, Refusals, frames
 from pipeline.instruments._pyav.picture import UPRIGHT
-from pipeline.instruments._pyav.survey import Probe, Survey, survey
+from pipeline.instruments._pyav.survey import LOSS, SLACK_FRAMES, Probe, Survey, survey
 
 __all__ = ["Decoder", "Decoding", "Frame", "Probe", "VideoError", "decode", "identity", "probe"]
 
@@ -65,7 +65,8 @@ class Decoding:
 
     After the end: `decoded`, frames in the video (all, not only those yielded); `times`, when each of them is shown,
     in seconds since the first, rising strictly; `duration_s`, to the end of the last; `declared`, by the container
-    (`Probe.declared_frames`); `decoder` that was used; `refused`, packets that could not be decoded; `truncated`.
+    (`Probe.declared_frames`); `decoder` that was used; `refused`, packets that could not be decoded; `truncated`;
+    `remark`, what the user should hear of it.
     The iterator raises VideoError behind the last frame if the file ends early ("truncated") or more than 5 % of it
     cannot be decoded ("decode_error"); less is left out, and an index behind it counts the frames that were decoded.
     """
@@ -87,6 +88,13 @@ class Decoding:
     def duration_s(self) -> float:
         """Seconds so far, to the end of the last frame."""
         return self.times[-1] + self._survey.last_s if self.times else 0.0
+
+    @property
+    def remark(self) -> str:
+        """Decoders leave out frames without a fault, some rightly: fields, pictures that repeat the one before."""
+        packets = self.probe.n_frames
+        few = packets - self.decoded > max(LOSS * packets, SLACK_FRAMES)
+        return f"{packets} packets gave {self.decoded} frames" if few else ""
 
     def __iter__(self) -> Iterator[Frame]:
         self.times, self._met = array("d"), Refusals()

@@ -87,6 +87,9 @@ class Decode:
                             refused_packets=decoding.refused, stride=self.params.stride)
                 if reason:
                     meta["decoder_reason"] = reason
+                if decoding.remark:
+                    meta["remark"] = decoding.remark
+                    note(f"{source.video_id}: {decoding.remark}")
 
             return Product(tables(), meta)
 

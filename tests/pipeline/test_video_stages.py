@@ -81,6 +81,13 @@ def test_what_is_remarkable_is_noted_and_kept(tmp_path: Path) -> None:
     assert "dbvad artifacts show" in notes[-1]
 
 
+def test_frames_that_the_decoder_leaves_out_in_silence_are_spoken_of(tmp_path: Path) -> None:
+    path = videos.started_late(tmp_path / "a.mkv", 100, 10)
+    store, notes = run(Decode(DecodeParams()), tmp_path, source(path))
+    assert notes == ["a.mkv: 90 packets gave 70 frames"]
+    assert store.footer("decode", "a.mkv").meta["remark"] == "90 packets gave 70 frames"
+
+
 def test_a_bad_video_is_named(tmp_path: Path) -> None:
     faults: list[tuple[Stage, Path, str]] = [
         (Decode(DecodeParams()), videos.cut_faststart(tmp_path / "a.mp4"), "truncated"),
