@@ -1,11 +1,14 @@
 """ingest and decode over one video: what their shards say of it, and what is said to the user."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipeline.contracts import frame_times
+from pipeline.engine.runner import Options, carry_out
 from pipeline.engine.stage import BadVideo, Source, Stage
 from pipeline.engine.store import Store
 from pipeline.stages.decode import CHUNK, Decode, DecodeParams
@@ -97,3 +100,34 @@ def test_a_bad_video_is_named(tmp_path: Path) -> None:
         with pytest.raises(BadVideo) as caught:
             run(stage, tmp_path, source(path))
         assert caught.value.kind == kind
+
+
+ABORTING = """
+import os
+
+class logging:
+    QUIET = 0
+    set_level = staticmethod(lambda level: None)
+
+def VideoReader(*_, **__):
+    os.abort()
+"""
+
+
+def test_where_decord_kills_its_process_pyav_reads_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / "decord.py").write_text(ABORTING)
+    monkeypatch.syspath_prepend(str(tmp_path / "libraries"))
+    videos.barcode(tmp_path / "a.mp4", 20)
+    videos.barcode(tmp_path / "b.ts", 20)  # not for decord
+    store, console = Store(tmp_path / "artifacts"), Console(file=io.StringIO(), width=200)
+    stages: list[Stage] = [Ingest(IngestParams(workers=1)), Decode(DecodeParams(workers=1))]
+    outcome = carry_out(stages, [source(tmp_path / "a.mp4"), source(tmp_path / "b.ts")], store,
+                        Options(["ingest", "decode"]), console)
+    assert outcome.counts == {("ingest", "done"): 2, ("decode", "done"): 2}
+    metas = [store.footer("decode", name).meta for name in ("a.mp4", "b.ts")]
+    assert [meta["decoder"] for meta in metas] == ["pyav", "pyav"]
+    assert [meta.get("decoder_reason") for meta in metas] == ["a process died decoding it", None]
+    assert len(frame_times(store.read("decode", "a.mp4"))) == 20
+    said = console.file.getvalue()
+    assert "decode: a.mp4: the decode process ended (killed by SIGABRT); it is tried once more" in said
