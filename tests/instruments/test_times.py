@@ -189,3 +189,19 @@ def test_an_avi_whose_header_counts_what_was_dropped(tmp_path: Path) -> None:
     found = probe(path)
     assert (found.n_frames, found.declared_frames) == (N, N + 10)
     assert found.duration_s == pytest.approx((N + 10) / videos.FPS)
+
+
+def test_a_header_that_lies_does_not_cut_a_whole_file(tmp_path: Path) -> None:
+    """An AVI that counts ten times its frames, a Matroska whose tag is of the film that it was taken from."""
+    avi = videos.barcode(tmp_path / "a.avi", 200, codec="mpeg4")
+    data = bytearray(avi.read_bytes())
+    struct.pack_into("<I", data, data.find(b"strh") + 40, 2000)
+    avi.write_bytes(data)
+    mkv = videos.barcode(tmp_path / "a.mkv", 200)
+    mkv.write_bytes(mkv.read_bytes().replace(b"00:00:08.", b"00:30:08."))
+    for path in (avi, mkv):
+        assert reads(path, n=200).declared_frames >= 2000
+        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+        with pytest.raises(VideoError) as caught:
+            list(decode(path))
+        assert caught.value.kind == "truncated"

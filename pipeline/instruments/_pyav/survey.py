@@ -97,14 +97,14 @@ def survey(path: Path | str, options: dict[str, str] | None = None) -> Survey:
     name = Path(path).name
     with opened(path, options) as container:
         read = {stream.index: Track(stream) for stream in tracks(container, name)}
-        span = _read(container, read)
+        reading = _read(Path(path), container, read)
         track = _film(list(read.values()))
         if container.format.name == MP4:
             track.indexed = sum(not entry.is_discard for entry in track.stream.index_entries)
         _check_frames(container, track, name)
         leap = _leap(container.format.name, Fraction(track.stream.time_base))
         if track.last <= leap or not track.hidden or options:
-            return _judge(container, track, leap, span, options or {})
+            return _judge(container, track, leap, reading, options or {})
     return survey(path, WHOLE_EDIT)  # frames that last for hours: the edit list leaves out all that come later
 
 
@@ -112,20 +112,24 @@ def _leap(format_: str, tick: Fraction) -> int:
     return round(leap_s(format_) / tick)
 
 
-def _read(container: Any, read: dict[int, Track]) -> tuple[float, float]:
-    """Read up to where the file can be read. Returns where its streams begin and end, in seconds."""
+def _read(path: Path, container: Any, read: dict[int, Track]) -> header.Reading:
     spans: dict[int, tuple[int, int]] = {}  # by stream, in ticks
+    count = last_byte = 0
     for packet in packets(container):
+        count += 1
         index, pts = packet.stream_index, packet.pts
         if pts is not None:
             begin, end = spans.get(index, (pts, pts))
             spans[index] = min(begin, pts), max(end, pts + (packet.duration or 0))
+        if packet.pos is not None:
+            last_byte = max(last_byte, packet.pos + packet.size)
         if index in read:
             read[index].add(packet)
     for track in read.values():
         track.decode(None)
     seconds = [[float(tick * container.streams[index].time_base) for tick in span] for index, span in spans.items()]
-    return min((begin for begin, _ in seconds), default=0.0), max((end for _, end in seconds), default=0.0)
+    return header.Reading(path, min((begin for begin, _ in seconds), default=0.0),
+                          max((end for _, end in seconds), default=0.0), count, last_byte)
 
 
 def _film(read: list[Track]) -> Track:
@@ -152,7 +156,7 @@ def _check_frames(container: Any, track: Track, name: str) -> None:
     raise VideoError("no_frames", f"{name}: has a video stream without a frame", RECORD_AGAIN)
 
 
-def _judge(container: Any, track: Track, leap: int, span: tuple[float, float], options: dict[str, str]) -> Survey:
+def _judge(container: Any, track: Track, leap: int, reading: header.Reading, options: dict[str, str]) -> Survey:
     stream, format_, tick = track.stream, container.format.name, Fraction(track.stream.time_base)
     ordered, by_slot = track.in_order(format_)
     step = track.usual_step(ordered, leap)
@@ -160,7 +164,7 @@ def _judge(container: Any, track: Track, leap: int, span: tuple[float, float], o
     times = array("d", (clock(stamp) for stamp in ordered.tolist()))
     last_s = float((track.last if step < SHORT * track.last and track.last <= leap else step) * tick)
     duration = times[-1] + last_s
-    end_s, length_s = header.extent(container, track, ordered, duration, span)
+    end_s, length_s = header.extent(container, track, ordered, duration, reading)
     mean, rated = len(times) / duration, float(stream.average_rate or 0)
     turned = picture.turn(track.frame)
     width, height = picture.shown_size(track.frame, stream.sample_aspect_ratio, turned)
