@@ -59,8 +59,9 @@ def publish(root: Path, videos: Sequence[Planted] = VIDEOS) -> Store:
             "source_hash": "h", "size": 1, "duration_s": video.frames / FPS, "fps": FPS, "n_frames": video.frames,
             "width": 64, "height": 48, "codec": "h264"}])
         put(store, DECODE, video.video_id, [
-            {"frame_idx": int(k), "pts_s": k / FPS, "width": 64, "height": 48, "jpeg": picture(int(k) % 256)}
-            for k in frame_idx], {"stride": STRIDE}, {"decoded_frames": video.frames, "decoder": "decord"})
+            {"frame_idx": int(k), "pts_s": k / FPS, "width": 64, "height": 48, "jpeg": picture(int(k) % 256),
+             "times_s": (np.arange(k, min(k + STRIDE, video.frames)) / FPS).tolist()} for k in frame_idx],
+            {"stride": STRIDE}, {"decoded_frames": video.frames, "decoder": "decord"})
         table = pa.Table.from_arrays([
             pa.array([video.video_id] * len(frame_idx)), pa.array(frame_idx),
             pa.array(np.zeros(len(frame_idx), np.int8)), embedding_array(np.ones((len(frame_idx), 4))),
