@@ -47,7 +47,7 @@ def ablate(
     from dbvad.evaluation.evaluate import save_result
     from dbvad.training.loop import Interrupted
     from pipeline.engine.config import ConfigError
-    from pipeline.engine.store import atomic_file
+    from pipeline.engine.files import atomic_file
 
     if annotations is not None and not annotations.is_file():
         raise ConfigError(f"no annotations at {annotations}")

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.engine.store import Store, atomic_file
+from pipeline.engine.files import atomic_file
+from pipeline.engine.store import Store
 
 VERSION = 1  # raised when the layout or the averaging changes
 

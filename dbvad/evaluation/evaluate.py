@@ -26,7 +26,8 @@ from dbvad.scoring.scores import score_classes, snippet_edges
 from dbvad.training.checkpoint import CheckpointError, Model, load_model
 from dbvad.training.label_texts import name_vectors
 from dbvad.training.runlog import plain
-from pipeline.engine.store import Store, atomic_file
+from pipeline.engine.files import atomic_file
+from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device
 
 TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training

@@ -32,7 +32,7 @@ def publish(store: Store, contract: Contract, video_id: str, rows: pa.Table | It
             basis: dict[str, Any], meta: dict[str, Any] | None = None) -> bool:
     """Publish a shard unless it is there already; returns whether it had to be made."""
     mark = fingerprint(basis)
-    if store.is_current(contract.artifact, video_id, mark):
+    if store.is_whole(contract.artifact, video_id, mark):
         return False
     store.publish(contract, video_id, rows, fingerprint=mark, basis=basis, meta=meta)
     return True

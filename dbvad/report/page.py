@@ -24,7 +24,7 @@ from dbvad.report.inputs import Inputs
 from dbvad.report.judge import judge
 from dbvad.report.provenance import Making
 from dbvad.report.timeline import show
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 
 ONE_PAGE = 200  # videos; more of them, and the page would take seconds to open
 FRAMES = 4000  # pictures in a report, shared out; chosen here: a page of some 20 MB

@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from dbvad.model.detector import ClassHead, Detector
 from dbvad.training.config import TrainConfig
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.pt"
 

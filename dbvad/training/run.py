@@ -20,7 +20,7 @@ from dbvad.training.distributed import Group
 from dbvad.training.losses import bag_scores
 from dbvad.training.network import TrainingNetwork
 from dbvad.training.runlog import RunLog, plain
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 
 BEST = "best.safetensors"
 COUNTERS = ("step", "loss_sum", "loss_count", "loss", "best", "best_epoch", "holdout_auc")

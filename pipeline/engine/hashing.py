@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 
 CHUNK = 4 << 20
 
