@@ -1,5 +1,8 @@
-"""Bits that flip on disk."""
+"""Bits that flip on disk, and disks that are full."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyarrow.parquet import ParquetFile
@@ -23,3 +26,14 @@ def flip_column(path: Path, column: str, group: int = 0) -> None:
 def flip_footer(path: Path) -> None:
     """Flip a bit in what a shard's footer says of how it was made."""
     flip(path, path.read_bytes().index(b'"fingerprint"') + 3)
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """No file can grow beyond `size` bytes, as on a disk that is full: the system itself says no."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

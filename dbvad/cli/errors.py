@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pipeline.engine.files import FULL
+
 
 class NoArtifacts(Exception):
     """There is no artifacts folder where the user said."""
@@ -14,6 +16,8 @@ def for_user(error: Exception) -> str | None:
     if isinstance(error, OSError) and isinstance(error.filename, str | Path):
         return (f"{error.filename}: {error.strerror}; make that place fit to read and write, or name another "
                 "(--artifacts, --config, --out)")
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error.strerror}: make room (the folder for temporary files counts too), then run the same again"
     return None
 
 

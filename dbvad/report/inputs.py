@@ -1,6 +1,5 @@
 """What a report is made from: the videos, and where there are any, a run's result and scores, and the truth."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,8 @@ import pyarrow.parquet as pq
 
 from dbvad.evaluation.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
 from pipeline.contracts import STAGES
-from pipeline.engine.store import Store
+from pipeline.engine.files import Damaged, read_record
+from pipeline.engine.store import Store, open_sealed
 from pipeline.manifest import Entry, NoManifest, current
 from pipeline.manifest import read as read_manifest
 
@@ -123,13 +123,15 @@ def _read_result(run: Path | None, missing: dict[str, str]) -> Mapping[str, Any]
         return None
     path = run / RESULT
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+        result = read_record(path, f"Run `dbvad evaluate {run}` again.")
+        if not isinstance(result.get("metrics"), dict):
             raise ValueError("it holds no metrics")
         return result
     except FileNotFoundError:
         missing["result"] = (f"This run has not been evaluated: `dbvad evaluate {run} --annotations FILE` writes "
                              f"{RESULT} and {SCORES}.")
+    except Damaged as error:
+        missing["result"] = str(error)
     except (OSError, ValueError) as error:
         missing["result"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
     return None
@@ -141,12 +143,12 @@ def _read_scores(run: Path | None, missing: dict[str, str]) -> dict[str, Scores]
         return {}
     path = run / SCORES
     try:
-        table = pq.read_table(path, columns=["video_id", "start", "end", "score"])
-        found = _split(table)
+        with open_sealed(path) as file:
+            found = _split(file.read(columns=["video_id", "start", "end", "score"]))
     except FileNotFoundError:
         missing["scores"] = f"This run has no scores: `dbvad evaluate {run}` writes {SCORES}."
         return {}
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError) as error:
         missing["scores"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
         return {}
     if not found:
@@ -179,10 +181,12 @@ def _read_ladders(run: Path | None, named: Sequence[Path], missing: dict[str, st
     found, faults = [], []
     for path in named or beside:
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            found.append(read_record(path, "Run `dbvad ablate` again."))
         except FileNotFoundError:
             faults.append(f"There is no file {path}.")
-        except (OSError, ValueError) as error:
+        except Damaged as error:
+            faults.append(str(error))
+        except OSError as error:
             faults.append(f"{path} cannot be read ({error}).")
     if not found and not faults:
         faults = ["No ablation is shown here: `dbvad ablate modules --annotations FILE` runs one, and `dbvad report "

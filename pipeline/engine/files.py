@@ -6,18 +6,24 @@ import json
 import os
 import platform
 import re
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine.printable import printable
+
 TEMP_MARK = ".tmp-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 DIGEST = "digest"
+TRAILER, MAGIC = struct.Struct("<QI8s"), b"dbvad-1\n"  # behind the content: its length, its CRC-32
+PART = 1 << 20  # bytes read at a time
 TEMPORARY = re.compile(rf"\..*{re.escape(TEMP_MARK)}([0-9a-f]+)-(\d+)-\d+", re.DOTALL)
 FORGOTTEN_S = 86_400.0  # a temporary file that nobody touched for a day, wherever its writer is
 
@@ -99,11 +105,39 @@ def sweep_dead(folder: Path) -> None:
                 os.unlink(entry.path)
 
 
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write bytes, and behind them their length and CRC-32, which `read_sealed` checks. Raises WriteError."""
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.write(TRAILER.pack(len(content), zlib.crc32(content), MAGIC))
+
+
+def read_sealed(path: Path, remedy: str) -> bytes:
+    """The bytes of a file as they were written. Raises Damaged, OSError."""
+    content = path.read_bytes()
+    length, crc, magic = TRAILER.unpack(content[-TRAILER.size:].rjust(TRAILER.size))
+    if magic != MAGIC:
+        raise Damaged(path, "it is torn, or was written by an older version of dbvad", remedy)
+    content = content[:-TRAILER.size]
+    if len(content) != length or zlib.crc32(content) != crc:
+        raise Damaged(path, "its content is not what was written", remedy)
+    return content
+
+
+def check_sum(path: Path) -> int:
+    """CRC-32 of a file, read part by part."""
+    crc = 0
+    with open(path, "rb") as file:
+        while part := file.read(PART):
+            crc = zlib.crc32(part, crc)
+    return crc
+
+
 def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON with a digest of its content, which `read_record` checks. Raises WriteError."""
     record = {**content, DIGEST: digest(content)}
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(printable(json.dumps(record, indent=indent, ensure_ascii=False)) + "\n", encoding="utf-8")
 
 
 def read_record(path: Path, remedy: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import psutil
 from pipeline.contracts import ContractError
 from pipeline.engine.files import FORBIDDEN, FULL, Damaged, WriteError
 from pipeline.engine.plan import Unit
+from pipeline.engine.printable import printable
 from pipeline.engine.stage import BadVideo, Product, Stage, StageError, Worker
 from pipeline.engine.store import Store
 
@@ -217,23 +218,18 @@ def _failure(error: BaseException, video_id: str = "", seconds: float = 0.0) -> 
     fault = {"kind": "error", "reason": f"{type(error).__name__}: {error}", "remedy": REPORT_IT,
              "traceback": traceback.format_exc()}
     if isinstance(error, StageError) or _fails_all(error):
-        return Report("stage_error", video_id, seconds, fault={"reason": _printable(str(error))})
+        return Report("stage_error", video_id, seconds, fault={"reason": printable(str(error))})
     if isinstance(error, BadVideo):
         fault |= {"kind": error.kind, "reason": error.reason, "remedy": error.remedy}
     elif isinstance(error, ContractError):
         fault |= {"kind": "contract", "reason": str(error)}
-    return Report("bad", video_id, seconds, fault={key: _printable(text) for key, text in fault.items()})
+    return Report("bad", video_id, seconds, fault={key: printable(text) for key, text in fault.items()})
 
 
 def _fails_all(error: BaseException) -> bool:
     """Whether every further video would fail alike: a full disk, or a folder that one may not write."""
     return isinstance(error, OSError) and (
         error.errno in (*FULL, errno.EROFS) or (isinstance(error, WriteError) and error.errno in FORBIDDEN))
-
-
-def _printable(text: str) -> str:
-    """Spell out what is no UTF-8, as in odd file names: Parquet and terminals refuse it."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _peak_mb() -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pipeline.engine.files import Damaged
 from pipeline.engine.sealed import Unsealed
 from pipeline.engine.stage import Source, Stage, basis, fingerprint
 from pipeline.engine.store import Store, look
@@ -65,11 +66,13 @@ def _judge(stage: str, source: Source, print_: str, base: dict[str, Any], inputs
             return State.BLOCKED, unit.reason
     if store.is_current(stage, source.video_id, print_):
         return State.DONE, "up to date"
-    row = store.quarantined(stage, source.video_id)
-    if row and row["fingerprint"] == print_:
-        return State.QUARANTINED, f"{row['kind']}: {row['reason']}"
-    lost = not row and store.quarantine_path(stage, source.video_id).exists()
-    again = "; its record in quarantine is damaged, so it is tried again" if lost else ""
+    again = ""
+    try:
+        row = store.quarantined(stage, source.video_id)
+        if row and row["fingerprint"] == print_:
+            return State.QUARANTINED, f"{row['kind']}: {row['reason']}"
+    except Damaged:
+        again = "; its record in quarantine is damaged, so it is tried again"
     try:
         footer = look(store.path(stage, source.video_id))
     except FileNotFoundError:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -114,6 +114,15 @@ class Store:
         """The footer of a shard; None if there is no shard, or it is torn, damaged, or not ours."""
         return read_footer(self.path(stage, video_id))
 
+    def whole_footer(self, stage: str, video_id: str) -> Footer | None:
+        """The footer of a shard, None if there is no shard. Raises Damaged where there is one that cannot be used."""
+        try:
+            return look(self.path(stage, video_id))
+        except FileNotFoundError:
+            return None
+        except Unsealed as error:
+            raise Damaged(self.path(stage, video_id), str(error), self.mend(video_id, stage)) from None
+
     def read(self, stage: str, video_id: str, columns: list[str] | None = None) -> pa.Table:
         """The rows of a shard, as they were written. Raises MissingShard, Damaged."""
         with self._open(stage, video_id, columns) as file:
@@ -163,7 +172,8 @@ class Store:
         """As `mend`, of the shard or quarantine record at `path`."""
         stage, *rest = path.relative_to(self.root).with_suffix("").parts
         if stage == "quarantine":
-            return f"Try the video again: dbvad pipeline run {rest[0]} --video {quote('/'.join(rest[1:]))}"
+            again = f"dbvad pipeline run {rest[0]} --video {quote('/'.join(rest[1:]))}"
+            return f"Try the video again: {again} (if it was imported: import it again)"
         footer = read_footer(path)
         return self.mend(footer.video_id if footer else "/".join(rest), stage)
 
@@ -187,7 +197,9 @@ class Store:
     def quarantine(self, stage: str, video_id: str, *, fingerprint: str, kind: str, reason: str, remedy: str,
                    traceback: str = "") -> None:
         """Put a video aside for this stage and fingerprint; counts the attempts."""
-        before = self.quarantined(stage, video_id)
+        before = None
+        with suppress(Damaged):
+            before = self.quarantined(stage, video_id)
         attempts = 1 + (before["attempts"] if before and before["fingerprint"] == fingerprint else 0)
         row = {"video_id": video_id, "stage": stage, "fingerprint": fingerprint, "kind": kind, "reason": reason,
                "remedy": remedy, "traceback": traceback, "attempts": attempts}
@@ -197,12 +209,22 @@ class Store:
             seal(temporary)
 
     def quarantined(self, stage: str, video_id: str) -> dict[str, Any] | None:
-        """The quarantine row of a video for a stage; None without, or if it is not as it was written."""
-        return _quarantine_row(self.quarantine_path(stage, video_id))
+        """The quarantine row of a video for a stage; None without. Raises Damaged."""
+        return self._quarantine_row(self.quarantine_path(stage, video_id))
 
     def quarantine_rows(self) -> list[dict[str, Any]]:
-        """All rows of the quarantine that are as they were written."""
-        return [row for path in self.shards("quarantine") if (row := _quarantine_row(path))]
+        """All rows of the quarantine. Raises Damaged."""
+        return [row for path in self.shards("quarantine") if (row := self._quarantine_row(path))]
+
+    def _quarantine_row(self, path: Path) -> dict[str, Any] | None:
+        try:
+            with open_sealed(path) as file:
+                row: dict[str, Any] = file.read().to_pylist()[0]
+        except FileNotFoundError:
+            return None
+        except (OSError, Unsealed) as error:
+            raise Damaged(path, str(error), self.mend_path(path)) from None
+        return row if list(row) == QUARANTINE.schema.names else None
 
     def release(self, stage: str, video_id: str) -> None:
         """Take a video out of quarantine."""
@@ -266,15 +288,6 @@ def fault_of(path: Path, contract: Contract) -> str | None:
     except (pa.ArrowException, OSError, ValueError) as error:
         return str(error)
     return None
-
-
-def _quarantine_row(path: Path) -> dict[str, Any] | None:
-    try:
-        with open_sealed(path) as file:
-            row: dict[str, Any] = file.read().to_pylist()[0]
-    except (OSError, Unsealed, IndexError):
-        return None
-    return row if list(row) == QUARANTINE.schema.names else None
 
 
 def _metadata(footer: bytes) -> pq.FileMetaData:

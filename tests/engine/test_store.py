@@ -239,9 +239,11 @@ def test_a_shard_that_is_replaced_while_it_is_read_is_read_as_it_was(store: Stor
     assert [row["word"] for batch in batches for row in batch.to_pylist()] == ["two", "three"]
 
 
-def test_a_damaged_quarantine_record_is_none_and_its_check_says_what_tries_the_video_again(store: Store) -> None:
+def test_a_damaged_quarantine_record_says_what_tries_the_video_again_and_is_replaced(store: Store) -> None:
     store.quarantine("words", "a b.mp4", fingerprint="f1", kind="k", reason="r", remedy="m")
     flip_column(path := store.quarantine_path("words", "a b.mp4"), "reason")
-    assert store.quarantined("words", "a b.mp4") is None
-    with pytest.raises(Damaged, match=r"dbvad pipeline run words --video 'a b\.mp4'"):
-        store.check(path)
+    for read in (lambda: store.quarantined("words", "a b.mp4"), store.quarantine_rows, lambda: store.check(path)):
+        with pytest.raises(Damaged, match=r"dbvad pipeline run words --video 'a b\.mp4'"):
+            read()
+    store.quarantine("words", "a b.mp4", fingerprint="f1", kind="k", reason="r", remedy="m")
+    assert len(store.quarantine_rows()) == 1
