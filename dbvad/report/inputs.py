@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dbvad.evaluation.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
 from pipeline.contracts import STAGES
@@ -88,14 +87,6 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
     return Inputs(store, run, entries, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
 
 
-def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    """Rows of a shard; none if it is not there, torn or foreign."""
-    try:
-        return pq.ParquetFile(path).read(columns=columns).to_pylist()
-    except (OSError, ValueError):
-        return []
-
-
 def _read_entries(store: Store) -> dict[str, Entry]:
     """The videos of the dataset; none where there are no artifacts, and a run's scores are all there is."""
     try:
@@ -110,7 +101,7 @@ def _read_videos(store: Store, entries: Mapping[str, Entry], scores: Mapping[str
     columns = ["fps", "duration_s", "n_frames", "width", "height", "codec"]
     found = {}
     for video_id, entry in entries.items():
-        rows = read_rows(store.path("ingest", video_id), columns) if current(store, entry, "ingest") else []
+        rows = store.read("ingest", video_id, columns).to_pylist() if current(store, entry, "ingest") else []
         found[video_id] = Video(video_id, entry.split, tuple(sorted(entry.labels)), **rows[0] if rows else {})
     unknown = {video_id: Video(video_id, "test") for video_id in scores if video_id not in found}
     return tuple(sorted([*found.values(), *unknown.values()], key=lambda video: video.video_id))

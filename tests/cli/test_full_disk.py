@@ -39,7 +39,7 @@ def test_a_disk_that_fills_up_while_training(artifacts: Path, tmp_path: Path, si
                                              capsys: pytest.CaptureFixture[str]) -> None:
     root, run = tmp_path / "artifacts", tmp_path / "run"
     root.mkdir()
-    for stage in ("ingest", "score", "embed"):
+    for stage in ("ingest", "score", "embed", "manifest.parquet"):
         (root / stage).symlink_to(artifacts / stage)
     with small_disk(size):
         code, message = said(capsys, *train(root, run))

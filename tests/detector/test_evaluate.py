@@ -221,6 +221,7 @@ def test_a_flipped_bit_in_features_is_not_evaluated(trained, tmp_path):
     root, run, _ = trained
     shutil.copytree(root / "score", tmp_path / "score")
     shutil.copytree(root / "ingest", tmp_path / "ingest")
+    shutil.copy(root / "manifest.parquet", tmp_path)
     video_id = "test/video 018.mp4"
     flip_column(Store(tmp_path).path("score", video_id), "embedding")
     with pytest.raises(Damaged, match=r"018\.mp4\.parquet is damaged: column embedding .*video 018\.mp4' --force"):
