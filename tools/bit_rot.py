@@ -27,6 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dbvad.cli import INTERNAL
 from dbvad.cli import main as dbvad
 
 VIEWS = ("videos", "ingest", "decode", "score", "selected", "described", "embed", "quarantine", "runs")
@@ -85,22 +86,17 @@ def questions(root: Path, config: Path | None, annotations: Path) -> Iterator[tu
     for view in VIEWS:
         yield f"sql {view}", ask("sql", "--json", f"select * from {view} order by all", *artifacts)
     yield "train", ask("train", "--json", "--out", root / "again", *quick, *artifacts)
+    page = root / "report" / "index.html"  # before the run is evaluated anew, and that before it is trained anew
+    yield "report", ask("report", run, "--json", "--out", page, *artifacts, page=page)
+    yield "evaluate", ask("evaluate", run, "--json", "--annotations", annotations, "--device", "cpu", *artifacts)
     yield "resume", ask("train", "--json", "--resume", "--out", run, *stages, *artifacts)
-    yield "evaluate", ask("evaluate", run, "--json", "--annotations", annotations, "--out", root / "judged.json",
-                          "--device", "cpu", *artifacts)
-
-
-def report(root: Path) -> tuple[str, Answer]:
-    """Asked first, as `questions` evaluates the run anew."""
-    page = root / "report" / "index.html"
-    return "report", ask("report", root / "run", "--json", "--out", page, "--artifacts", root / "artifacts", page=page)
 
 
 def drill(root: Path, config: Path | None, annotations: Path, places: int, seed: int) -> list[Flip]:
     """Flip bits in copies of `root`, which stands as it was at the end."""
     whole = root.with_name(f"{root.name}-whole")
     shutil.copytree(root, whole, symlinks=True)
-    expected = dict([report(root), *questions(root, config, annotations)])
+    expected = dict(questions(root, config, annotations))
     if faults := [f"{name}: {answer.text}" for name, answer in expected.items() if answer.code not in (0, 3)]:
         raise RuntimeError("undamaged, and yet " + "\n".join(faults))
     draw, found = random.Random(seed), []
@@ -115,7 +111,7 @@ def drill(root: Path, config: Path | None, annotations: Path, places: int, seed:
         stat = (root / path).stat()
         (root / path).write_bytes(content)
         os.utime(root / path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        answers = dict([report(root), *questions(root, config, annotations)])
+        answers = dict(questions(root, config, annotations))
         found.append(Flip(str(path), place, bit, *judge(expected, answers)))
     shutil.rmtree(root)
     whole.rename(root)
@@ -127,7 +123,7 @@ def judge(expected: Mapping[str, Answer], answers: Mapping[str, Answer]) -> tupl
     outcome = "harmless"
     for name, answer in answers.items():
         before = expected[name]
-        if "Traceback" in answer.text:
+        if answer.code == INTERNAL:
             return "WRONG", f"{name}: {answer.text[-400:]}"
         same = answer.code == before.code and answer.figures == before.figures
         if not same and not SAYS.search(answer.text):
@@ -212,7 +208,8 @@ def _steady(value: Any) -> Any:
 def _difference(before: Answer, after: Answer) -> str:
     one, other = str(before.figures), str(after.figures)
     at = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return f"...{one[max(0, at - 60):at + 60]}... became ...{other[max(0, at - 60):at + 60]}...; it printed: {after.text[-300:]}"
+    was, now = (text[max(0, at - 60):at + 60] for text in (one, other))
+    return f"...{was}... became ...{now}...; it printed: {after.text[-300:]}"
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_no_flipped_bit_becomes_another_number(root: Path) -> None:
     (Answer(0, {"auc": 0.9}, "auc 0.9"), "harmless"), (Answer(0, {"auc": 0.8}, "auc 0.8"), "WRONG"),
     (Answer(1, "", "error: a is damaged"), "said"),
     (Answer(0, {"auc": 0.9}, "a is damaged. It is made anew"), "healed"),
-    (Answer(1, "", "error: no"), "WRONG"), (Answer(2, "", "Traceback: a is damaged"), "WRONG"),
+    (Answer(1, "", "error: no"), "WRONG"), (Answer(2, "", "a traceback: a is damaged"), "WRONG"),
 ])
 def test_the_drill_can_tell(answer: Answer, outcome: str) -> None:
     assert judge({"evaluate": Answer(0, {"auc": 0.9}, "auc 0.9")}, {"evaluate": answer})[0] == outcome
