@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dbvad.cli.evaluate import Ends, Format
+from dbvad.cli.say import say as print
 
 Style = Literal["table", "markdown", "latex"]
 HOLDOUT = 0.2  # of the training videos, where --select holdout finds none set

@@ -7,6 +7,7 @@ import typer
 
 from dbvad.cli.pipeline import STAGES as STAGE_NAMES
 from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption, choose
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 app = typer.Typer(no_args_is_help=True, help="Look at the shards on disk: how each was made, whether it is whole.")

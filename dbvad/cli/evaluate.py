@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 TITLES = {"auc": "AUC", "ap": "AP", "ap_trapezoid": "AP (trapezoid)", "ano_auc": "Ano-AUC", "macro_auc": "macro AUC",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]

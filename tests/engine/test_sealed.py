@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine.sealed import Unsealed, seal, verify
+from pipeline.engine.sealed import NoSeal, Unsealed, seal, verify, verify_if_sealed
 from tests.damage import flip, flip_column
 
 TABLE = pa.table({"id": ["a"] * 50, "n": list(range(50)), "blob": [bytes([n]) * 40 for n in range(50)],
@@ -72,8 +72,12 @@ def test_only_what_is_read_is_checked(tmp_path: Path) -> None:
 
 def test_a_file_without_a_seal_says_so(tmp_path: Path) -> None:
     pq.write_table(TABLE, tmp_path / "a.parquet")
-    with pytest.raises(Unsealed, match="a version of dbvad that did not seal its files"):
+    with pytest.raises(NoSeal, match="a version of dbvad that did not seal its files"):
         verify(tmp_path / "a.parquet")
+    verify_if_sealed(tmp_path / "a.parquet")
+    flip_column(write(tmp_path / "b.parquet"), "n")
+    with pytest.raises(Unsealed, match="column n"):
+        verify_if_sealed(tmp_path / "b.parquet")
 
 
 def test_a_seal_of_many_row_groups_is_found_beyond_one_look(tmp_path: Path) -> None:
