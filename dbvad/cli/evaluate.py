@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.lists.events import Format
 from pipeline.words import counted
 

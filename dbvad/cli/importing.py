@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.lists.events import Format
 from pipeline.words import counted
 

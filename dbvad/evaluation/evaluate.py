@@ -1,7 +1,6 @@
 """Evaluation of a run on the test videos by the project's protocol; the result says how it was come by."""
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +33,9 @@ from dbvad.scoring.scores import score_classes, snippet_edges
 from dbvad.training.checkpoint import CheckpointError, Model, load_model
 from dbvad.training.label_texts import name_vectors
 from dbvad.training.runlog import plain
-from pipeline.engine.store import Store, atomic_file
+from pipeline.engine.files import atomic_file, write_record
+from pipeline.engine.sealed import seal
+from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device
 from pipeline.lists.labels import find_label
 from pipeline.manifest import read as read_manifest
@@ -152,6 +153,9 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
             raise EvaluateError(f"{video.video_id}: {error}: its features are not of this video, make them again: "
                                 f"dbvad pipeline run score --video {quote(video.video_id)} --force") from None
         columns = score_classes(model.detector, model.head, features, scale=protocol.scale, crop=protocol.crop)
+        if not np.isfinite(columns).all():
+            raise EvaluateError(f"{video.video_id}: the model gives it scores that are not finite; train it again with "
+                                f"a lower lr or precision=fp32")
         if protocol.smooth:
             columns[:, 0] = smooth(columns[:, 0], protocol.smooth)
         if names is not None:
@@ -168,12 +172,12 @@ def save_scores(path: Path, scored: Iterable[Scored]) -> None:
                         s.scores.astype(np.float32)], schema=SCORES) for s in scored]
     with atomic_file(path) as temporary:
         pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+        seal(temporary)
 
 
 def save_result(path: Path, result: Mapping[str, Any]) -> None:
-    """The result as JSON."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """The result as JSON, with a digest."""
+    write_record(path, result)
 
 
 def _load(run: Path, device: str) -> Model:

@@ -203,7 +203,7 @@ def _publish_vector(store: Store, video_id: str, vector: np.ndarray, of: Facts, 
 def _publish_encoded(store: Store, video_id: str, text: str, of: Facts, upstream: dict[str, str],
                      encoder: Encoder) -> bool:
     basis = make_basis(EMBED, params=encoder.identity, facts=of, upstream=upstream)
-    if store.is_current("embed", video_id, fingerprint(basis)):
+    if store.is_whole("embed", video_id, fingerprint(basis)):
         return False
     try:
         vector, pieces = encoder.encode(text)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,7 @@ from dbvad.importing.shards import fingerprint, list_videos, make_basis, publish
 from dbvad.importing.sources import Matched, Source
 from dbvad.progress import Update
 from pipeline.contracts import INGEST, SCORE, ContractError, embedding_array
+from pipeline.engine.files import Damaged
 from pipeline.engine.store import Store
 from pipeline.lists.names import AmbiguousName, Names
 from pipeline.lists.remarks import Remark, remarks_on
@@ -263,9 +265,11 @@ def _content(source: Source, hash_of: Hash) -> str:
 def _release_missing(store: Store, video_id: str) -> None:
     """A file that lacked, and was put aside by its bare name for want of an id, is there now."""
     name = PurePosixPath(video_id).name
-    row = store.quarantined("score", name)
-    if row and row["kind"] == "missing":
-        store.release("score", name)
+    with suppress(Damaged):  # then nobody knows what it was, and it is of no video
+        row = store.quarantined("score", name)
+        if row is None or row["kind"] != "missing":
+            return
+    store.release("score", name)
 
 
 def default_workers() -> int:

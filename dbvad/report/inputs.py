@@ -1,6 +1,5 @@
 """What a report is made from: the videos, and where there are any, a run's result and scores, and the truth."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dbvad.evaluation.groundtruth import (
     AnnotationError,
@@ -21,7 +19,8 @@ from dbvad.evaluation.groundtruth import (
     read_annotations,
 )
 from pipeline.contracts import STAGES
-from pipeline.engine.store import Store
+from pipeline.engine.files import Damaged, read_record
+from pipeline.engine.store import Store, open_sealed
 from pipeline.manifest import Entry, NoManifest, current
 from pipeline.manifest import read as read_manifest
 
@@ -97,14 +96,6 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
     return Inputs(store, run, entries, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
 
 
-def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    """Rows of a shard; none if it is not there, torn or foreign."""
-    try:
-        return pq.ParquetFile(path).read(columns=columns).to_pylist()
-    except (OSError, ValueError):
-        return []
-
-
 def _read_entries(store: Store) -> dict[str, Entry]:
     """The videos of the dataset; none where there are no artifacts, and a run's scores are all there is."""
     try:
@@ -119,7 +110,7 @@ def _read_videos(store: Store, entries: Mapping[str, Entry], scores: Mapping[str
     columns = ["fps", "duration_s", "n_frames", "width", "height", "codec"]
     found = {}
     for video_id, entry in entries.items():
-        rows = read_rows(store.path("ingest", video_id), columns) if current(store, entry, "ingest") else []
+        rows = store.read("ingest", video_id, columns).to_pylist() if current(store, entry, "ingest") else []
         found[video_id] = Video(video_id, entry.split, tuple(sorted(entry.labels)), **rows[0] if rows else {})
     unknown = {video_id: Video(video_id, "test") for video_id in scores if video_id not in found}
     return tuple(sorted([*found.values(), *unknown.values()], key=lambda video: video.video_id))
@@ -132,13 +123,15 @@ def _read_result(run: Path | None, missing: dict[str, str]) -> Mapping[str, Any]
         return None
     path = run / RESULT
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+        result = read_record(path, f"Run `dbvad evaluate {run}` again.")
+        if not isinstance(result.get("metrics"), dict):
             raise ValueError("it holds no metrics")
         return result
     except FileNotFoundError:
         missing["result"] = (f"This run has not been evaluated: `dbvad evaluate {run} --annotations FILE` writes "
                              f"{RESULT} and {SCORES}.")
+    except Damaged as error:
+        missing["result"] = str(error)
     except (OSError, ValueError) as error:
         missing["result"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
     return None
@@ -150,12 +143,12 @@ def _read_scores(run: Path | None, missing: dict[str, str]) -> dict[str, Scores]
         return {}
     path = run / SCORES
     try:
-        table = pq.read_table(path, columns=["video_id", "start", "end", "score"])
-        found = _split(table)
+        with open_sealed(path) as file:
+            found = _split(file.read(columns=["video_id", "start", "end", "score"]))
     except FileNotFoundError:
         missing["scores"] = f"This run has no scores: `dbvad evaluate {run}` writes {SCORES}."
         return {}
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError) as error:
         missing["scores"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
         return {}
     if not found:
@@ -188,10 +181,12 @@ def _read_ladders(run: Path | None, named: Sequence[Path], missing: dict[str, st
     found, faults = [], []
     for path in named or beside:
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            found.append(read_record(path, "Run `dbvad ablate` again."))
         except FileNotFoundError:
             faults.append(f"There is no file {path}.")
-        except (OSError, ValueError) as error:
+        except Damaged as error:
+            faults.append(str(error))
+        except OSError as error:
             faults.append(f"{path} cannot be read ({error}).")
     if not found and not faults:
         faults = ["No ablation is shown here: `dbvad ablate modules --annotations FILE` runs one, and `dbvad report "

@@ -12,6 +12,7 @@ from dbvad.evaluation.summary import SummaryError, summarise
 from dbvad.training.config import TrainConfig
 from dbvad.training.label_texts import words
 from pipeline.engine.config import ConfigError
+from pipeline.engine.files import read_record
 from tests.detector.planted import World, plant
 
 WORLD = World(train=12, test=4, dim=8, text_dim=6, snippets=(3, 9))
@@ -41,7 +42,7 @@ def test_from_artifacts_to_figures(artifacts, tmp_path, capsys):
     table = capsys.readouterr().out
     assert all(name in table for name in ("AUC", "Ano-AUC", "mAP@IoU, compat", "95 % interval"))
     evaluate([run], artifacts, artifacts / "events.csv", device="cpu", as_json=True)
-    assert json.loads(capsys.readouterr().out) == json.loads((run / "result.json").read_text())
+    assert json.loads(capsys.readouterr().out) == read_record(run / "result.json", "")
 
 
 def test_what_does_not_fit_is_said_and_strict_makes_it_an_error(artifacts, tmp_path, capsys):

@@ -16,6 +16,7 @@ from dbvad.report.content import choose
 from dbvad.report.inputs import Inputs, Video, read_inputs
 from dbvad.report.judge import Judged
 from dbvad.report.page import write_report
+from pipeline.engine.files import write_record
 from tests.report.planted import VIDEOS, Planted, annotate, evaluated, publish
 
 ODD = Planted("train/fight/ünd \"<img src=x>\" & 100%_#1.mp4", "train", "<b>fight</b>", (48, 64))
@@ -63,8 +64,8 @@ def inputs(tmp_path) -> Inputs:
     videos = (*VIDEOS, ODD)
     store = publish(tmp_path / "artifacts", videos)
     run = evaluated(tmp_path / "run", annotate(tmp_path / "temporal.txt", VIDEOS), videos)
-    (run / "ladder.json").write_text(
-        '{"rows": [{"name": "+ TMM", "seeds": [0, 1], "metrics": {"auc": {"mean": 0.861, "std": 0.004}}}]}')
+    write_record(run / "ladder.json", {
+        "rows": [{"name": "+ TMM", "seeds": [0, 1], "metrics": {"auc": {"mean": 0.861, "std": 0.004}}}]})
     return read_inputs(store, run, None, "auto")
 
 
