@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbvad.cli.say import say as print
+
 if TYPE_CHECKING:
     from pipeline.engine.runner import Options, Outcome
     from pipeline.engine.stage import Source, Stage
