@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dbvad.detection.detector import Detection, Detector
-    from dbvad.detection.events import Event, Snippet, Thresholds, Tracker
+    from dbvad.scoring.events import Event, Snippet, Thresholds, Tracker
 
 __version__ = "0.1.0"
 __all__ = ["Detection", "Detector", "Event", "Snippet", "Thresholds", "Tracker", "__version__"]
-_HOMES = {"Detection": "detector", "Detector": "detector", "Event": "events", "Snippet": "events",
-          "Thresholds": "events", "Tracker": "events"}
+_HOMES = {"Detection": "detection.detector", "Detector": "detection.detector", "Event": "scoring.events",
+          "Snippet": "scoring.events", "Thresholds": "scoring.events", "Tracker": "scoring.events"}
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +20,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(f"dbvad.detection.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"dbvad.{_HOMES[name]}"), name)

@@ -9,8 +9,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dbvad.detection.events import Thresholds
     from dbvad.detection.model import Loaded
+    from dbvad.scoring.events import Thresholds
     from pipeline.engine.plan import Plan
     from pipeline.engine.stage import Source, Stage
     from pipeline.manifest import Entry
@@ -71,8 +71,8 @@ def detect(
 
     from dbvad.cli import detected
     from dbvad.cli.pipeline import print_todo, terminable
-    from dbvad.detection.events import Thresholds
     from dbvad.detection.model import load
+    from dbvad.scoring.events import Thresholds
     from pipeline.engine.config import parse
     from pipeline.engine.runner import Options, carry_out
     from pipeline.engine.store import Store

@@ -12,7 +12,7 @@ from pipeline.engine.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dbvad.detection.events import Event, Thresholds
+    from dbvad.scoring.events import Event, Thresholds
     from pipeline.engine.runner import Outcome
     from pipeline.engine.stage import Source, Stage
     from pipeline.engine.store import Store

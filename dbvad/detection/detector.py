@@ -18,11 +18,11 @@ from typing import Self
 
 import numpy as np
 
-from dbvad.detection.events import Event, Snippet, Thresholds
 from dbvad.detection.model import ClipPlace, Form, Loaded, find_clip, load
 from dbvad.detection.road import FACTS, stages
 from dbvad.detection.snippets import Maker
 from dbvad.detection.stages import read_events, snippets
+from dbvad.scoring.events import Event, Snippet, Thresholds
 from dbvad.scoring.protocol import Protocol, Scale
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.stage import Source, Stage, Worker

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dbvad.detection.events import Event, Snippet, Thresholds
 from dbvad.detection.outputs import caption
+from dbvad.scoring.events import Event, Snippet, Thresholds
 from pipeline.engine.store import atomic_file
 from pipeline.instruments import video, video_out
 from pipeline.words import counted

@@ -24,7 +24,7 @@ from pipeline.kess import rescale, select
 from pipeline.stages.models import name_of
 
 if TYPE_CHECKING:
-    from dbvad.detection.events import Thresholds
+    from dbvad.scoring.events import Thresholds
     from pipeline.stages.describe import Describe
 
 PROMPT_ID = "event-v1"  # raised when the text changes

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dbvad.detection.events import Event
+from dbvad.scoring.events import Event
 
 COLUMNS = ("video", "id", "start_s", "end_s", "start_frame", "end_frame", "peak", "peak_s", "mean", "suggestions",
            "fingerprint")

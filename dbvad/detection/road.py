@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from dbvad.detection.contracts import SPLIT
-from dbvad.detection.events import Thresholds
 from dbvad.detection.model import ClipPlace, Loaded
 from dbvad.detection.stages import Detect, Events
+from dbvad.scoring.events import Thresholds
 from dbvad.scoring.protocol import Protocol
 from pipeline.engine.config import parse
 from pipeline.engine.stage import Stage

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbvad.detection.contracts import DETECT, EVENTS
-from dbvad.detection.events import Event, Snippet, Suggestion, Thresholds, find_events
+from dbvad.scoring.events import Event, Snippet, Suggestion, Thresholds, find_events
 from dbvad.scoring.protocol import Protocol
 from pipeline.contracts import embeddings, frame_times
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker

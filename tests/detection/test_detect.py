@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dbvad.detection.events import Snippet, Thresholds, find_events
 from dbvad.detection.stages import read_events, snippets
+from dbvad.scoring.events import Snippet, Thresholds, find_events
 from pipeline.engine.hashing import hash_file
 from pipeline.engine.store import Store
 from pipeline.instruments import video

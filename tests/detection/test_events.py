@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from itertools import groupby, pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbvad.detection.events import Event, Kind, Snippet, Thresholds, Tracker, find_events, signals
+from dbvad.scoring.events import Event, Kind, Snippet, Thresholds, Tracker, find_events, signals, spans
 
 MODEL = "m" * 32
 
@@ -125,3 +126,14 @@ def test_wrong_use_is_refused() -> None:
     tracker.feed(Snippet(5, 6, 0, 1, .2))
     with pytest.raises(ValueError, match="order of time"):
         tracker.feed(Snippet(4, 5, 1, 2, .2))
+
+
+@given(recordings(), thresholds())
+def test_spans_by_arrays_are_those_of_the_tracker(snippets: list[Snippet], chosen: Thresholds) -> None:
+    edges, scores = [0.0], []
+    for snippet in snippets:  # without lost time, as a recording has it
+        edges.append(edges[-1] + snippet.end_s - snippet.start_s)
+        scores.append(snippet.score)
+    whole = [Snippet(start, end, 0, 0, score) for start, end, score in zip(edges, edges[1:], scores, strict=False)]
+    found = [[event.start_s, event.end_s] for event in find_events("v", whole, chosen, MODEL)]
+    assert spans(np.array(edges), np.array(scores), chosen).tolist() == found

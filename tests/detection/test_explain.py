@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dbvad.detection.contracts import EXPLAIN
-from dbvad.detection.events import Thresholds
 from dbvad.detection.explain import FRAMES, Explain, key_snippets, prompt, read_form
 from dbvad.detection.stages import read_events
+from dbvad.scoring.events import Thresholds
 from pipeline.engine.stage import BadVideo, Source
 from pipeline.engine.store import Store
 from pipeline.instruments.vlm import Answer, Request, RequestError

@@ -5,16 +5,16 @@ within `merge_gap_s` of an event's end continues it; what is shorter than `min_l
 `Tracker` decides snippet by snippet with what it has seen, so a recording and a live source give the same events.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.engine.config import Config
-from pipeline.engine.stage import canonical
+from pipeline.engine.files import digest
 
 OFF_SHARE = 0.6  # of `on`, where `off` is not named
 
@@ -43,7 +43,7 @@ class Thresholds(Config):
 
     def fingerprint(self, model: str) -> str:
         """Of the events that `model` (a fingerprint itself) gives under these thresholds: 32 hex digits."""
-        return _hash([model, self.rule])
+        return digest([model, self.rule])
 
     def rolled(self, event: "Event", length_s: float) -> tuple[float, float]:
         """From when to when an event is cut out of a recording of `length_s` seconds."""
@@ -174,10 +174,24 @@ def find_events(video: str, snippets: Iterable[Snippet], thresholds: Thresholds,
     return [signal.event for signal in signals(video, snippets, thresholds, model) if signal.kind is Kind.END]
 
 
+def spans(edges_s: np.ndarray, scores: np.ndarray, thresholds: Thresholds) -> np.ndarray:
+    """From when to when the events of `find_events` last, by arrays, for those who try many thresholds: (events, 2).
+
+    `edges_s`: when the snippets of a recording begin and the last one ends (T + 1,); `scores` (T,).
+    """
+    high, low = scores >= thresholds.on, scores < thresholds.off
+    steps = np.arange(len(scores))
+    last_high = np.maximum.accumulate(np.where(high, steps, -1))
+    last_low = np.maximum.accumulate(np.where(low, steps, -1))
+    inside = np.diff((last_high > last_low).astype(np.int8), prepend=0, append=0)
+    starts, ends = edges_s[np.flatnonzero(inside == 1)], edges_s[np.flatnonzero(inside == -1)]
+    if not len(starts):
+        return np.zeros((0, 2))
+    apart = starts[1:] - ends[:-1] > thresholds.merge_gap_s
+    found = np.column_stack([starts[np.append(True, apart)], ends[np.append(apart, True)]])
+    return found[found[:, 1] - found[:, 0] >= thresholds.min_length_s]
+
+
 def event_id(video: str, start_s: float, fingerprint: str) -> str:
     """16 hex digits; the start counts in milliseconds."""
-    return _hash([video, round(start_s * 1000), fingerprint])[:16]
-
-
-def _hash(content: object) -> str:
-    return hashlib.sha256(canonical(content).encode()).hexdigest()[:32]
+    return digest([video, round(start_s * 1000), fingerprint])[:16]
