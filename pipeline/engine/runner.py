@@ -10,10 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.engine.isolate import REPORT_IT, Child, Report, interrupts_held
+from pipeline.engine.isolate import REPORT_IT, Child, Report
 from pipeline.engine.lock import exclusive
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
+from pipeline.engine.spawn import interrupts_held
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store
 
