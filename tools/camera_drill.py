@@ -141,7 +141,8 @@ def judge(drill: Drill, good: list[str], lines: list[dict[str, Any]]) -> list[tu
     slope = float(np.polyfit(seconds / 60, memory, 1)[0])
     spared = {key: sum(counts[key, name] for name in good) for key in ("losses", "failures", "dropped", "overrun")}
     return [
-        ("good cameras were not touched", not any(spared.values()), str(spared)),
+        ("good cameras were not touched", not spared["losses"] + spared["failures"], str(spared)),
+        ("they dropped nothing (needs a machine with time)", not spared["dropped"] + spared["overrun"], str(spared)),
         ("their events begin and end once", len(begun) > 0 and len(set(begun)) == len(begun)
          and set(ended) <= set(begun) and len(ended) >= len(begun) - len(good),
          f"{len(begun)} begun, {len(ended)} ended"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import socket
+
     from dbvad.detection.live.deliver import Delivery, Receiver
     from dbvad.detection.live.feed import Feed
     from dbvad.detection.live.mqtt import Mqtt
@@ -72,17 +74,17 @@ def watch(
     given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap, "pre_roll_s": pre_roll,
              "post_roll_s": post_roll}
     thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
+    receivers, broker = _webhooks(webhook or []), _broker(mqtt) if mqtt else None
     with ExitStack() as stack:
+        if broker:
+            receivers.append(broker)
+            stack.callback(broker.stop)
+        listening = stack.enter_context(_listening(page, token)) if page is not None else None
         stack.enter_context(exclusive(out))
         scorer, sampling, fingerprint = _eyes(model, clip, onnx, device, look_ahead, out)
         goes_on, keep = stack.enter_context(_until_stopped(seconds)), stack.enter_context(_writer(scores))
         journal = Journal(out)
         journal.hear.append(_printer())
-        broker = _broker(mqtt) if mqtt else None
-        receivers = _webhooks(webhook or [])
-        if broker:
-            stack.callback(broker.stop)
-            receivers.append(broker)
         deliveries = [Delivery(journal, receiver, out, _say) for receiver in receivers]
         for delivery in deliveries:
             stack.callback(delivery.stop)
@@ -93,8 +95,8 @@ def watch(
                          chores=[journal.retry])
         if broker:
             watching.chores.append(partial(broker.states, watching))
-        if page is not None:
-            stack.callback(_page(page, token, watching, out, deliveries))
+        if listening:
+            stack.callback(_serve(listening, token, watching, out, deliveries))
         length = scorer.network.length
         _say(f"watching {len(watching.feeds)} camera(s) with {model}: a picture every {sampling.stride} frames, "
              f"windows of {length}; alerts by the score {look_ahead} snippets behind, final scores {length} behind")
@@ -125,9 +127,8 @@ def _broker(address: str) -> "Mqtt":
         raise AddressError(f"--mqtt: {error}") from None
 
 
-def _page(address: str, token: str | None, watching: "Watch", out: Path, deliveries: list["Delivery"],
-          ) -> Callable[[], None]:
-    """Serve the page; returns what stops it."""
+def _listening(address: str, token: str | None) -> "socket.socket":
+    """The socket of the page. Raises AddressError."""
     import os
 
     host, _, port = address.rpartition(":")
@@ -135,15 +136,23 @@ def _page(address: str, token: str | None, watching: "Watch", out: Path, deliver
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         raise AddressError(f"other machines reach {host}: protect the page by --token, or show it at 127.0.0.1:{port}")
     try:
-        from dbvad.detection.live.pages import Desk, bound, build, serve
+        from dbvad.detection.live.pages import bound
     except ModuleNotFoundError as error:
         raise AddressError(f"the page needs {error.name}: pip install 'dbvad[page]'") from None
     try:
-        listening = bound(host, int(port))
+        return bound(host, int(port))
     except (OSError, OverflowError) as error:
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise AddressError(f"no page at {host}:{port}: {why}; name another address by --page") from None
+
+
+def _serve(listening: "socket.socket", token: str | None, watching: "Watch", out: Path, deliveries: list["Delivery"],
+           ) -> Callable[[], None]:
+    """Serve the page; returns what stops it."""
+    from dbvad.detection.live.pages import Desk, build, serve
+
     stop = serve(build(Desk(watching, out, deliveries), token), listening)
+    host, port, *_ = listening.getsockname()
     _say(f"page at http://{f'[{host}]' if ':' in host else host}:{port}{'/?token=TOKEN' if token else ''}")
     return stop
 
@@ -172,6 +181,8 @@ def _printer() -> Callable[[dict[str, Any]], None]:
 def _eyes(model: Path, clip: str | None, onnx: bool, device: str, look_ahead: int, out: Path,
           ) -> tuple["Scorer", "Sampling", str]:
     """CLIP and network, how frames are sampled, and the model's fingerprint."""
+    import os
+
     import torch
 
     from dbvad.detection.live.scorer import Scorer
@@ -181,7 +192,8 @@ def _eyes(model: Path, clip: str | None, onnx: bool, device: str, look_ahead: in
     from pipeline.instruments import clip as clips
     from pipeline.stages import MODEL_HASHES
 
-    torch.set_num_threads(max(1, torch.get_num_threads() - 1))  # chosen here: the cameras' processes need one, too
+    # Chosen here: the cameras' processes need a core, too.
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 2) - 1)))
     loaded = load(model, form="onnx" if onnx else "torch", device=device)
     cache = HashCache(out / MODEL_HASHES)
     place = find_clip(loaded, clip, cache)

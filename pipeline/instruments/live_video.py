@@ -127,7 +127,6 @@ class LiveStream:
 def open_stream(address: str, *, timeout_s: float = 5.0, short_side: int | None = None) -> Iterator[LiveStream]:
     """Open an address of one of SCHEMES. Raises StreamError."""
     scheme, _, rest = address.partition(":")
-    av.logging.set_level(av.logging.PANIC)
     name, format, options = address, None, {"fflags": "discardcorrupt"}
     if scheme == "camera":
         format, pattern = DEVICES.get(sys.platform, DEVICES["linux"])

@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,15 @@ LENGTH = 16
 SAMPLING = Sampling(stride=2, short_side=96, quality=90)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The models are so small that threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return clips.load(str(tiny_clip(tmp_path_factory.mktemp("clip"))), precision="fp32", device="cpu")
@@ -53,17 +62,17 @@ class Blank:
         return x[:, :, :1]
 
 
-def watched(folder: Path, cameras: dict[str, str], scorer: Scorer, seconds: float,
+def watched(folder: Path, cameras: dict[str, str], scorer: Scorer, enough: Callable[[Watch], bool],
             ) -> tuple[Watch, list[dict[str, Any]], list[str], dict[str, list[Score]]]:
-    """Watch for a while: the watch, its journal, what it said, all scores."""
+    """Watch until it is enough: the watch, its journal, what it said, all scores."""
     kept: dict[str, list[Score]] = {name: [] for name in cameras}
     said: list[str] = []
     journal = Journal(folder)
     chosen = Cameras(cameras=tuple(Camera(name=name, url=url, queue=500) for name, url in cameras.items()))
     watch = Watch(chosen, scorer, "print", Thresholds(), SAMPLING, journal, said.append,
                   keep=lambda feed, scores: kept[feed.source.name].extend(scores))
-    end = time.monotonic() + seconds
-    watch.run(lambda: time.monotonic() < end)
+    end = time.monotonic() + 60
+    watch.run(lambda: not enough(watch) and time.monotonic() < end)
     return watch, list(journal.since(0)), said, kept
 
 
@@ -79,7 +88,7 @@ def test_scores_are_those_of_the_recording(tmp_path: Path, clip: Clip, network: 
     whole = score_features(network.detector, features, scale="windows")
 
     scorer = Scorer(clip, network, crops=crops, per=per)
-    watch, _, said, kept = watched(tmp_path / "out", {"gate": f"file:{path}"}, scorer, 20)
+    watch, _, said, kept = watched(tmp_path / "out", {"gate": f"file:{path}"}, scorer, lambda _: False)
     final = {score.moment.place: score for score in kept["gate"] if score.final}
     assert sorted(final) == list(range(len(whole)))
     assert [final[k].score for k in range(len(whole))] == pytest.approx(whole.tolist(), abs=1e-3)
@@ -91,7 +100,7 @@ def test_scores_are_those_of_the_recording(tmp_path: Path, clip: Clip, network: 
     assert said[-1] == "gate: its file has been played to the end"
     facts = summary(watch.feeds[0])
     assert facts["scored"] == len(whole)
-    assert 0 < facts["latency_s"] <= facts["latency_p95_s"] < 10
+    assert 0 < facts["latency_s"] <= facts["latency_p95_s"] < 60
 
 
 def read_jpeg(image: np.ndarray) -> np.ndarray:
@@ -141,17 +150,26 @@ def test_a_bad_camera_is_nobody_elses_trouble(tmp_path: Path, clip: Clip, server
     monkeypatch.setattr(sources, "FIRST_PAUSE_S", 0.1)
     proxy.mode = "garbage"
     scorer = Said(clip, lambda frame: 0.1)
+
+    def seen(watch: Watch) -> bool:
+        good, down, mad = (summary(feed) for feed in watch.feeds)
+        return good["scored"] > 20 and down["failures"] > 3 and harmed(mad) > 0
+
     watch, lines, said, _ = watched(tmp_path, {
         "good": server.address("gate.mp4"), "down": f"rtsp://bob:geheim@127.0.0.1:{free_port()}/x",
-        "mad": server.address("gate.mp4", proxy.port)}, scorer, 7)
+        "mad": server.address("gate.mp4", proxy.port)}, scorer, seen)
     good, down, mad = (summary(feed) for feed in watch.feeds)
     assert good["losses"] == good["failures"] == good["dropped"] == good["overrun"] == 0
     assert good["scored"] > 20
     assert down["failures"] > 3
-    assert mad["failures"] + mad["losses"] + mad["refused"] + mad["corrupt"] > 0
+    assert harmed(mad) > 0
     assert [line for line in said if line.startswith("down:")] == [
         "down: lost (connection refused); tried again until it is back"]
     assert "geheim" not in json.dumps(lines) + "".join(said)
+
+
+def harmed(facts: dict[str, Any]) -> int:
+    return sum(facts[count] for count in ("failures", "losses", "refused", "corrupt"))
 
 
 def test_an_event_ends_with_its_connection(tmp_path: Path, clip: Clip, server: RtspServer, proxy: Proxy) -> None:
@@ -166,7 +184,7 @@ def test_an_event_ends_with_its_connection(tmp_path: Path, clip: Clip, server: R
             proxy.cut()
 
     journal.hear.append(hear)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     watch.run(lambda: len(ids) < 4 and time.monotonic() < end)
     kinds = [(kind, because) for kind, _, because in ids if kind != "update"]
     assert kinds[:3] == [("begin", None), ("end", "the stream ended"), ("begin", None)]
