@@ -76,8 +76,8 @@ def fill(store: Store, requests: list[Request]) -> list[Source]:
     sources = []
     for i, request in enumerate(requests):
         name = f"{i:05}.mp4"
-        decode = [{"video_id": name, "frame_idx": j, "pts_s": float(j), "width": 0, "height": 0, "jpeg": jpeg}
-                  for j, jpeg in enumerate(request.images)]
+        decode = [{"video_id": name, "frame_idx": j, "pts_s": float(j), "times_s": [float(j)], "width": 0, "height": 0,
+                   "jpeg": jpeg} for j, jpeg in enumerate(request.images)]
         select = [{"video_id": name, "rank": j, "frame_idx": j, "score": 0.0, "strategy": "uniform"}
                   for j in range(len(request.images))]
         for contract, rows in ((DECODE, decode), (SELECT, select)):

@@ -22,6 +22,8 @@ class Contract:
     """Schema and laws of one artifact.
 
     `order`: columns by whose tuple the rows rise strictly. `unit`: the embedding column whose rows have length 1.
+    `clock`: a column of times and one of lists of times; each list starts with its row's time, and one after the other
+    they rise strictly.
     An embedding's width D depends on the model that made it, so its type is checked as fixed_size_list<float16>[any].
     """
 
@@ -30,6 +32,7 @@ class Contract:
     version: int = 1
     order: tuple[str, ...] = ()
     unit: str | None = None
+    clock: tuple[str, str] | None = None
 
     def check(self, table: pa.Table, after: pa.Table | None = None, first_row: int = 0) -> None:
         """Raise ContractError unless `table` keeps this contract.
@@ -45,6 +48,8 @@ class Contract:
                                 f"{table.schema}\nbefore:\n{after.schema}")
         if self.order:
             self._check_order(table, after, first_row)
+        if self.clock:
+            self._check_clock(table, after, first_row, *self.clock)
 
     def _check_column(self, field: pa.Field, column: pa.ChunkedArray, first_row: int) -> None:
         where = f"{self.artifact}.{field.name}"
@@ -76,6 +81,24 @@ class Contract:
                     f"{self.artifact}: rows must rise by {self.order}, but row {row} {following} follows {key}"
                 )
 
+    def _check_clock(self, table: pa.Table, after: pa.Table | None, first_row: int, start: str, times: str) -> None:
+        lengths = pc.list_value_length(table[times]).to_numpy()
+        flat = pc.list_flatten(table[times]).to_numpy()
+        starts = np.cumsum(lengths) - lengths
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        empty = np.flatnonzero(lengths == 0)
+        if empty.size:
+            raise ContractError(f"{self.artifact}.{times}: row {first_row + empty[0]} is empty, must hold its own time")
+        other = np.flatnonzero(flat[starts] != table[start].to_numpy())
+        if other.size:
+            raise ContractError(f"{self.artifact}.{times}: row {first_row + other[0]} does not start at its {start}")
+        before = flat[:0] if after is None else pc.list_flatten(after[times]).to_numpy()[-1:]
+        steps = np.diff(np.concatenate([before, flat]))
+        back = np.flatnonzero(~(np.isfinite(steps) & (steps > 0)))
+        if back.size:
+            row = first_row + rows[back[0] + 1 - len(before)]
+            raise ContractError(f"{self.artifact}.{times}: times must rise, but those of row {row} do not")
+
     def _keys(self, table: pa.Table) -> list[tuple[Any, ...]]:
         return list(zip(*(table[name].to_pylist() for name in self.order), strict=True))
 
@@ -85,6 +108,14 @@ def embeddings(column: pa.ChunkedArray) -> np.ndarray:
     width = column.type.list_size
     flat = pa.concat_arrays([chunk.flatten() for chunk in column.chunks] or [pa.array([], pa.float16())])
     return flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
+
+
+def frame_times(decoded: pa.Table) -> np.ndarray:
+    """When each frame of a video is shown, in seconds since the first, from its `decode` table: shape (frames,).
+
+    All frames of the video have their time here, whatever the stride of decoding.
+    """
+    return np.asarray(pc.list_flatten(decoded["times_s"]).to_numpy(), np.float64)
 
 
 def embedding_array(rows: np.ndarray) -> pa.FixedSizeListArray:
@@ -108,8 +139,9 @@ INGEST = Contract("ingest", _schema(
     codec=pa.string(),
 ))
 DECODE = Contract("decode", _schema(
-    frame_idx=pa.int64(), pts_s=pa.float64(), width=pa.int32(), height=pa.int32(), jpeg=pa.binary(),
-), order=("frame_idx",))
+    frame_idx=pa.int64(), pts_s=pa.float64(), times_s=pa.list_(pa.float64()), width=pa.int32(), height=pa.int32(),
+    jpeg=pa.binary(),
+), version=2, order=("frame_idx",), clock=("pts_s", "times_s"))
 SCORE = Contract("score", _schema(
     frame_idx=pa.int64(), crop=pa.int8(), embedding=EMBEDDING, relevance=pa.float32(), novelty=pa.float32(),
 ), order=("frame_idx", "crop"), unit="embedding")

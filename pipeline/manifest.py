@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.contracts import STAGES
-from pipeline.engine.store import Footer, Store, atomic_file
+from pipeline.engine.files import atomic_file
+from pipeline.engine.sealed import seal
+from pipeline.engine.store import Footer, Store, open_sealed
 
 FILE = "manifest.parquet"
 FACTS = {"video_id": pa.string(), "split": pa.string(), "labels": pa.list_(pa.string()), "source_hash": pa.string(),
@@ -89,13 +91,14 @@ def write(root: Path, manifest: Manifest) -> None:
     about = json.dumps({"made_by": manifest.made_by, "config": manifest.config})
     table = pa.table(columns, schema=schema).replace_schema_metadata({ABOUT: about})
     with atomic_file(root / FILE) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, temporary, compression="zstd")
+        seal(temporary)
 
 
 def read(root: Path) -> Manifest:
     """The manifest of the artifacts in `root`. Raises NoManifest."""
     try:
-        with pq.ParquetFile(root / FILE, page_checksum_verification=True) as file:
+        with open_sealed(root / FILE) as file:
             table, about = file.read(), json.loads(file.schema_arrow.metadata[ABOUT])
         rows = table.to_pylist()
         stages = [name for name in table.column_names if name not in FACTS]
@@ -119,13 +122,13 @@ def holds(entry: Entry, stage: str, footer: Footer) -> bool:
 
 
 def current(store: Store, entry: Entry, stage: str) -> bool:
-    """Whether a video has today's shard of a stage, and nothing keeps it from being used."""
+    """Whether a video has today's shard of a stage, and nothing keeps it from being used. Raises Damaged."""
     if set_aside(store, entry, stage):
         return False
     mark = entry.fingerprints.get(stage)
     if mark and store.is_current(stage, entry.video_id, mark):
         return True
-    footer = store.footer(stage, entry.video_id) if stage in TEXTS else None
+    footer = store.whole_footer(stage, entry.video_id)
     return footer is not None and holds(entry, stage, footer)
 
 
@@ -140,7 +143,7 @@ def quarantine(store: Store, entries: Iterable[Entry]) -> list[dict[str, Any]]:
 def set_aside(store: Store, entry: Entry, last: str) -> str:
     """Why a video is in quarantine now, at stage `last` or at one before it; "" if it is not.
 
-    What was made of it there or below, when it was not, may still be up to date: nobody uses it.
+    What was made of it there or below, when it was not, may still be up to date: nobody uses it. Raises Damaged.
     """
     if entry.problem:
         return entry.problem

@@ -14,8 +14,10 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.contracts import QUARANTINE, STAGES, Contract
+from pipeline.engine.lines import damaged
 from pipeline.engine.store import Store
 from pipeline.manifest import Entry, NoManifest, current, quarantine, read
+from pipeline.words import counted
 
 RUN_COLUMNS = {"at": "DOUBLE", "event": "VARCHAR", "stage": "VARCHAR", "video_id": "VARCHAR", "outcome": "VARCHAR",
                "seconds": "DOUBLE", "rows": "BIGINT", "peak_mb": "BIGINT", "reason": "VARCHAR", "text": "VARCHAR",
@@ -32,6 +34,8 @@ EXTRA_VIEWS = {
                   flags, len(flags) = 0 and finish_reason = 'stop' as good
            from described""",
 }
+PICTURES = "jpeg"  # gigabytes of them: checked only where they are read
+WHOLE_ROWS = re.compile(r"^\s*(from|summarize)\b|\(\s*from\b|\bcolumns\b|\bselect\s+(\w+\.)?decode\b")
 PATTERN = re.compile(r"([*?\[])")  # what DuckDB takes for a pattern in a path
 RESERVED = {"select": "selected", "describe": "described"}  # words of SQL: as views they go by another name
 
@@ -47,8 +51,9 @@ def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | Non
 
     A stage that has not run yet has an empty, typed view. `encode_text` (text -> unit vector) becomes the SQL function
     `clip_text(text)`, called only by queries that use it. `text`: the query to come, so that only the shards of the
-    stages it speaks of are looked at. `note` is told what the views leave out. `more`: views of other stages' shards,
-    by name. Raises QueryError where shards cannot be read.
+    stages it speaks of are looked at, and checked: every column but the pictures, and those if it speaks of them, or of
+    everything. `note` is told what the views leave out. `more`: views of other stages' shards, by name. Raises
+    QueryError, and Damaged for a shard that is not what was written.
     """
     store = Store(artifacts)
     entries = _entries(store)
@@ -57,9 +62,12 @@ def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | Non
         own = {RESERVED.get(stage, stage): contract for stage, contract in STAGES.items()}
         for name, contract in {**own, **(more or {}), "quarantine": QUARANTINE}.items():
             read_now = text is None or _speaks_of(text, name)
-            _shard_view(con, store, name, contract, entries if read_now else (), note)
+            _shard_view(con, store, name, contract, entries if read_now else (), note,
+                        _read_columns(text, contract))
         _videos_view(con, entries)
         _runs_view(con, artifacts)
+        if text is None or "runs" in text.lower():
+            _check_runs(artifacts, note)
     except duckdb.Error as error:
         con.close()
         raise QueryError(f"{str(error).splitlines()[0]}\n{UNREADABLE}") from None
@@ -142,26 +150,33 @@ def _speaks_of(text: str, name: str) -> bool:
     return any(word in text.lower() for word in (name, *behind))
 
 
+def _read_columns(text: str | None, contract: Contract) -> list[str]:
+    """The columns that a query may read, and that are checked: pictures only if it may speak of them."""
+    words = (text or "").lower()
+    everything = PICTURES in words or "*" in words.replace("count(*)", "") or WHOLE_ROWS.search(words)
+    return [name for name in contract.schema.names if name != PICTURES or everything]
+
+
 def _shard_view(con: duckdb.DuckDBPyConnection, store: Store, name: str, contract: Contract, entries: Iterable[Entry],
-                note: Callable[[str], None]) -> None:
+                note: Callable[[str], None], read: list[str]) -> None:
     columns = ", ".join(f'"{field.name}"::{_sql_type(field.type)} as "{field.name}"' for field in contract.schema)
     if contract is QUARANTINE:
         paths = [store.quarantine_path(row["stage"], row["video_id"]) for row in quarantine(store, entries)]
     else:
         paths = _todays(store, contract.artifact, entries, note)
+    for path in paths:
+        store.check(path, read)
     con.execute(f"create view {name} as select {columns} from {_source(con, store, contract, paths)}")
 
 
 def _todays(store: Store, stage: str, entries: Iterable[Entry], note: Callable[[str], None]) -> list[Path]:
-    """Today's shards of a stage. Raises QueryError for a torn one; those made otherwise are counted in a note."""
+    """Today's shards of a stage. Raises Damaged; those made otherwise are counted in a note."""
     paths, stale = [], []
     for entry in entries:
         path = store.path(stage, entry.video_id)
         if current(store, entry, stage):
             paths.append(path)
         elif path.exists():
-            if store.footer(stage, entry.video_id) is None:
-                raise QueryError(f"{path} cannot be read: {UNREADABLE}")
             stale.append(entry.video_id)
     if stale:
         note(f"{stage}: {len(stale)} videos left out, their shards were made of another content, label or setting "
@@ -215,6 +230,13 @@ def _runs_view(con: duckdb.DuckDBPyConnection, artifacts: Path) -> None:
     time = 'make_timestamp(("at" * 1e6)::bigint)'
     con.execute(f'create view runs as select {run} as run, {time} as "time", {fields} from {source} '
                 "where event is not null")  # a line cut by a power loss
+
+
+def _check_runs(artifacts: Path, note: Callable[[str], None]) -> None:
+    for path in sorted((artifacts / "runs").glob("*.jsonl")):
+        if count := damaged(path):
+            note(f"runs: {counted(count, 'line')} of {path} not as written (cut off, damaged, or of an older version "
+                 "of dbvad): what is shown of it may be wrong, or missing")
 
 
 def _glob(folder: Path) -> str:

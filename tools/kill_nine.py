@@ -22,7 +22,8 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-from pipeline.engine.store import TEMP_MARK, Store
+from pipeline.engine.files import TEMP_MARK
+from pipeline.engine.store import Store
 
 STAGES = ("ingest", "decode", "score", "select", "describe", "embed")
 TIMES = {"latency_ms"}

@@ -7,6 +7,7 @@ lies in the folder of the first of them.
 import hashlib
 import json
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from dbvad.training.checkpoint import CHECKPOINT, MODEL, CheckpointError, load_c
 from dbvad.training.config import TrainConfig
 from dbvad.training.loop import Interrupted, train
 from dbvad.training.run import uses_text
+from pipeline.engine.files import Damaged, read_record
 from pipeline.engine.store import Store
 
 Todo = Literal["done", "judge", "resume", "train"]
@@ -149,8 +151,8 @@ def work(training: Training, out: Path, truth: Truth, device: str, quiet: bool =
 def read_result(cell: Cell, truth: Truth) -> dict[str, Any] | None:
     """The result that a cell has; None without."""
     try:
-        return json.loads((cell.folder / truth.result).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_record(cell.folder / truth.result, "It is judged again")
+    except (OSError, Damaged):
         return None
 
 
@@ -159,14 +161,14 @@ def _trained(training: Training, data: str) -> tuple[Todo, str]:
     try:
         if (folder / MODEL).exists():
             begun = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-            trained_on = json.loads((folder / "train.json").read_text(encoding="utf-8"))["data"]
+            trained_on = read_record(folder / "train.json", "It is trained again")["data"]
             left: Todo = "done"
         elif (folder / CHECKPOINT).exists():
             saved = load_checkpoint(folder / CHECKPOINT)
             begun, trained_on, left = json.loads(saved["config"]), saved["data"], "resume"
         else:
             return "train", "not trained yet"
-    except (OSError, ValueError, KeyError, CheckpointError) as error:
+    except (OSError, ValueError, KeyError, CheckpointError, Damaged) as error:
         return "train", f"its run folder cannot be read ({error})"
     if changed := _differences(_weighty(begun), wanted):
         return "train", changed
@@ -197,6 +199,7 @@ def _weighty(config: dict[str, Any]) -> dict[str, Any]:
 
 def _keep(error: Exception, folder: Path) -> str:
     """The reason in a line; the traceback stays in the cell's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    with suppress(OSError):  # a full disk is the reason itself, as like as not
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return f"{type(error).__name__}: {error}"

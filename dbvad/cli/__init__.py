@@ -1,5 +1,6 @@
 """The command line. One file a command group; whatever is heavy is imported inside the commands."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -59,6 +60,9 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; a user's error is one message, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is no UTF-8, a name that is none
     try:
         code = app(args=arguments, standalone_mode=False)
         if code == INTERRUPTED:
@@ -78,6 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(DONE)
     except Exception as error:
         from dbvad.cli.errors import for_user
+        from pipeline.engine.printable import printable
 
         message = for_user(error)
         if message is None:
@@ -86,5 +91,5 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
             print("internal error: please report it with the lines above", file=sys.stderr)
             sys.exit(INTERNAL)
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         sys.exit(USAGE)

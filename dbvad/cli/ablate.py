@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dbvad.cli.evaluate import Ends, Format
+from dbvad.cli.say import say as print
 
 Style = Literal["table", "markdown", "latex"]
 HOLDOUT = 0.2  # of the training videos, where --select holdout finds none set
@@ -47,7 +48,7 @@ def ablate(
     from dbvad.evaluation.evaluate import save_result
     from dbvad.training.loop import Interrupted
     from pipeline.engine.config import ConfigError
-    from pipeline.engine.store import atomic_file
+    from pipeline.engine.files import atomic_file
 
     if annotations is not None and not annotations.is_file():
         raise ConfigError(f"no annotations at {annotations}")

@@ -7,6 +7,7 @@ import typer
 
 from dbvad.cli.pipeline import STAGES as STAGE_NAMES
 from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption, choose
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 app = typer.Typer(no_args_is_help=True, help="Look at the shards on disk: how each was made, whether it is whole.")
@@ -39,11 +40,13 @@ def show(
     """How the shards of a video were made: fingerprint, parameters, models, decoder, counts."""
     import json
 
+    from dbvad.detection.contracts import CONTRACTS
     from pipeline.engine.store import Store
 
     store = Store(artifacts)
     shown = 0
-    for name in choose([stage] if stage else None, None, None):
+    own = [name for name in CONTRACTS if stage in (None, name)]
+    for name in [*(() if stage in CONTRACTS else choose([stage] if stage else None, None, None)), *own]:
         footer = store.footer(name, video)
         if footer is not None:
             shown += 1
@@ -63,25 +66,24 @@ def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption =
     from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_json, print_table
     from dbvad.detection.contracts import CONTRACTS
-    from pipeline.contracts import STAGES
+    from pipeline.contracts import QUARANTINE, STAGES
     from pipeline.engine.store import Store, fault_of
 
     need_artifacts(artifacts)
     store = Store(artifacts)
     checked, faults = 0, []
-    for stage, contract in (STAGES | CONTRACTS).items():
-        for path in store.shards(stage):
+    for contract in (*STAGES.values(), *CONTRACTS.values(), QUARANTINE):
+        for path in store.shards(contract.artifact):
             checked += 1
-            fault = fault_of(path, contract)
-            if fault:
-                faults.append((stage, str(path.relative_to(artifacts)), fault))
+            if fault := fault_of(path, contract):
+                faults.append((contract.artifact, str(path.relative_to(artifacts)), fault, store.mend_path(path)))
+    columns = ["stage", "shard", "fault", "remedy"]
     if as_json:
-        print_json(["stage", "shard", "fault"], faults)
+        print_json(columns, faults)
     else:
         if faults:
-            print_table(["stage", "shard", "fault"], faults)
-        remedy = ": delete the broken ones and run the pipeline again, it makes them anew" if faults else ""
-        print(f"{counted(checked, 'shard')} read, {len(faults)} broken{remedy}")
+            print_table(columns, faults)
+        print(f"{counted(checked, 'shard')} read, {len(faults)} broken")
     return 3 if faults else 0
 
 

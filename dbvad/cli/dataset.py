@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dbvad.cli.say import say as print
+from pipeline.engine.printable import printable
 from pipeline.words import counted
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def open_dataset(config: Path, artifacts: Path, console: "Console") -> tuple[lis
     listing = _list(parsed, artifacts, console)
     for line in (summary(listing.sources), told(listing.others), *(f"warning: {text}" for text in warnings(listing))):
         if line:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
     return built, listing
 
 
@@ -62,7 +64,7 @@ def warnings(listing: "Listing") -> list[str]:
     from pipeline.manifest import copies
 
     groups = copies((s.video_id, s.facts["split"], s.hash) for s in listing.sources if s.problem is None)
-    return copies_told(groups)
+    return [*map(str, listing.remarks), *copies_told(groups)]
 
 
 def copies_told(groups: "Sequence[Copies]") -> list[str]:

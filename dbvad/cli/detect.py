@@ -70,7 +70,7 @@ def detect(
     from rich.console import Console
 
     from dbvad.cli import detected
-    from dbvad.cli.pipeline import _print_todo, _terminable
+    from dbvad.cli.pipeline import print_todo, terminable
     from dbvad.detection.events import Thresholds
     from dbvad.detection.model import load
     from pipeline.engine.config import parse
@@ -89,9 +89,9 @@ def detect(
     sources = _sources(paths, artifacts, console)
     options = Options([stage.name for stage in stages], retry_failed=retry_failed, force=force)
     if dry_run:
-        _print_todo(stages, sources, store, options, None, as_json)
+        print_todo(stages, sources, store, options, None, as_json)
         return 0
-    with _terminable():
+    with terminable():
         outcome = carry_out(stages, sources, store, options, console,
                             planned=lambda plan: _record(artifacts, plan))
     found = detected.read(store, stages, sources)

@@ -1,6 +1,9 @@
 """Which exceptions are a message for the user, and not a fault of this program."""
 
+import sys
 from pathlib import Path
+
+from pipeline.engine.files import FULL
 
 
 class NoArtifacts(Exception):
@@ -14,6 +17,11 @@ def for_user(error: Exception) -> str | None:
     if isinstance(error, OSError) and isinstance(error.filename, str | Path):
         return (f"{error.filename}: {error.strerror}; make that place fit to read and write, or name another "
                 "(--artifacts, --config, --out)")
+    if isinstance(error, UnicodeEncodeError) and sys.getfilesystemencoding() != "utf-8":
+        return (f"names of files are {sys.getfilesystemencoding()} here, which cannot spell {error.object!r}: set "
+                "PYTHONUTF8=1, and run the same again")
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error.strerror}: make room (the folder for temporary files counts too), then run the same again"
     return None
 
 

@@ -1,13 +1,15 @@
 """`dbvad evaluate`: a trained detector against the truth."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.say import say as print
+from pipeline.lists.events import Format
 from pipeline.words import counted
 
-Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
 Ends = Literal["inclusive", "exclusive"]
 Scale = Literal["bins", "windows", "both"]
 Row = Literal["markdown", "latex"]
@@ -30,16 +32,18 @@ def evaluate(
     snippet: Annotated[int | None, typer.Option(min=1, help="Frames that each of --scores stands for.")] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Leave out test videos without --scores."
                                                 )] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where the annotations do not fit.")] = False,
     row: Annotated[Row | None, typer.Option(help="Print a table row instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the result; RUN/result.json by default.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
+) -> int:
     """Score the test videos and compare with their annotations, frame by frame.
 
-    Writes RUN/result.json and RUN/scores.parquet. Annotations: UCF-Crime's or XD-Violence's own files, or a CSV with
-    video,start,end[,label] in frames (start_s,end_s: in seconds). Without them only whole videos are judged. Several
-    runs, one a seed, give mean and standard deviation as well. Scores from elsewhere: docs/evaluation.md.
+    Writes RUN/result.json and RUN/scores.parquet. Annotations: UCF-Crime's or XD-Violence's own files, a CSV with
+    video,start,end[,label] in frames (start_s,end_s: in seconds), or another form of docs/inputs.md. Without them only
+    whole videos are judged. Several runs, one a seed, give mean and standard deviation as well. Scores from elsewhere:
+    docs/evaluation.md.
     """
     if scores and not runs:
         if oracle or names or crop is not None or scale != "bins":
@@ -89,6 +93,17 @@ def evaluate(
         _show_summary(whole, results)
     else:
         _show(whole, folders[0], out or folders[0] / "result.json")
+    return 1 if _warn([*results, whole] if scores else results) and strict else 0
+
+
+def _warn(results: list[dict[str, Any]]) -> bool:
+    """Say each warning once, beside whatever is printed for a program to read. Whether there was any."""
+    from pipeline.lists.remarks import remarks_from
+
+    said = remarks_from(warning for result in results for warning in result["warnings"])
+    for remark in said:
+        print(f"warning: {remark}", file=sys.stderr)
+    return bool(said)
 
 
 def _show(result: dict[str, Any], run: Path, where: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dbvad.importing.sources import Matched
     from dbvad.presets import Preset
     from pipeline.engine.store import Store
+    from pipeline.lists.remarks import Remark
 
 app = typer.Typer(no_args_is_help=True, help="Published features and other people's descriptions into artifacts, as if "
                                              "the pipeline had made them.")
@@ -27,6 +29,7 @@ HASHES = ".import-hashes.json"
 SHOWN = 20  # rows of a list of faults; --json has them all
 MB = 1 << 20
 ArtifactsOption = Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit code 1 where anything was left out or is odd.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 
 
@@ -46,10 +49,14 @@ def features(
     only_listed: Annotated[bool, typer.Option("--only-listed", help="Of the crops of a video take those that the list "
                                                                     "names, not all that lie beside them.")] = False,
     tolerance: Annotated[int, typer.Option(min=0, help="Snippets by which a length may differ from --frames.")] = 1,
+    crop_mark: Annotated[Literal["_", "__"] | None, typer.Option(help="What stands before a crop's number in a file's "
+                                                                 "name: __ (Name__0.npy) unless told.")] = None,
+    normal: Annotated[str | None, typer.Option(help="What normal videos are called, if not `normal`.")] = None,
     fps: Annotated[float | None, typer.Option(min=0, help="Frames a second of the videos.")] = None,
     model: Annotated[str | None, typer.Option(help="What made the features, for the record.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads.")] = None,
     add: Annotated[bool, typer.Option("--add", help="Keep the videos of earlier imports in the dataset, too.")] = False,
+    strict: StrictOption = False,
     artifacts: ArtifactsOption = Path("artifacts"),
     as_json: JsonOption = False,
 ) -> int:
@@ -68,7 +75,7 @@ def features(
 
     began = time.monotonic()
     chosen = load(preset) if preset else None
-    matched = _matched(folder, train, test, labels, chosen, only_listed)
+    matched, remarks = _matched(folder, train, test, labels, chosen, only_listed, normal, crop_mark)
     matched = replace(matched, sources=inspect(matched.sources, None if layout == "auto" else layout))
     rules = Rules(per_frame, snippet, fps if fps is not None else chosen.fps if chosen else 0.0,
                   model or (chosen.features if chosen else "unknown"), tolerance)
@@ -84,7 +91,10 @@ def features(
                                      update=lambda done, note: tell(done // MB, note) if done >= MB else None)
         finally:
             cache.save()
+    report.remarks = remarks + report.remarks + _left_out(matched, report)
     _show_features(report, matched, store, time.monotonic() - began, as_json)
+    if strict and (report.problems or report.notes or report.remarks or report.leaks):
+        return 1
     return 3 if report.problems else 0
 
 
@@ -96,6 +106,7 @@ def descriptions(
     clip: Annotated[str | None, typer.Option(help="CLIP for the texts: an open_clip name, or a folder.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Its weights, such as openai.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    strict: StrictOption = False,
     artifacts: ArtifactsOption = Path("artifacts"),
     as_json: JsonOption = False,
 ) -> int:
@@ -121,24 +132,29 @@ def descriptions(
         report = import_descriptions(Store(artifacts), texts, vectors, encoder, update=update,
                                      source=", ".join(path.name for path in (file, embeddings) if path))
     _show_descriptions(report, artifacts, time.monotonic() - began, as_json)
+    if strict and (report.problems or report.refused or report.unknown or report.kept or report.without):
+        return 1
     return 3 if report.problems or report.refused else 0
 
 
 def _matched(folder: Path, train: Path | None, test: Path | None, labels: Path | None, preset: "Preset | None",
-             only_listed: bool) -> "Matched":
+             only_listed: bool, normal: str | None, crop_mark: str | None) -> tuple["Matched", list["Remark"]]:
     """The videos that the lists, the labels file or the file names speak of. Raises ImportFault."""
     from dbvad.importing import ImportFault
-    from dbvad.importing.lists import Labels, labels_in_names, read_labels, read_list
-    from dbvad.importing.sources import match, scan
+    from dbvad.importing.lists import Labels, by_crop, labels_in_names, read_labels, read_list, settle
+    from dbvad.importing.sources import match, scan, settle_crops
+    from pipeline.lists.names import CROP_MARK
 
     rule = Labels(preset.labels, preset.event_classes) if preset else Labels()
+    if normal:
+        called = (normal, *(rule.rule.normal if preset else ()))
+        rule = replace(rule, rule=rule.rule.model_copy(update={"normal": called}))
     if labels and (train or test):
         raise ImportFault("--labels holds the splits itself: give either --labels, or --train and --test")
+    files = scan(folder, crop_mark or CROP_MARK)
     if labels:
         entries = read_labels(labels, rule)
-        return match(entries, scan(folder), folder, only_listed=only_listed)
-    files = scan(folder)
-    if rule.rule.in_names and not train:
+    elif rule.rule.in_names and not train:
         entries = labels_in_names(files, test, rule)
     elif train or test:
         entries = [entry for split, path in (("train", train), ("test", test)) if path
@@ -146,7 +162,12 @@ def _matched(folder: Path, train: Path | None, test: Path | None, labels: Path |
     else:
         raise ImportFault("no labels: give --labels FILE.csv with the columns video,label,split, or --train and --test "
                           "lists")
-    return match(entries, files, folder, only_listed=only_listed)
+    entries, remarks = settle(entries)
+    if crop_mark:
+        entries = by_crop(entries, crop_mark)
+    else:
+        files = settle_crops(entries, files, scan(folder, "_"))
+    return match(entries, files, folder, only_listed=only_listed), remarks
 
 
 @contextmanager
@@ -192,16 +213,16 @@ def _show_features(report: "Report", matched: "Matched", store: "Store", seconds
                      "published_norms": [report.norms.low, report.norms.high] if report.imported else None,
                      "problems": _problems(report.problems), "notes": [list(note) for note in report.notes],
                      "not_in_lists": matched.unlisted, "left_out": report.left_out,
-                     "leaks": [[*group.test, *group.train] for group in report.leaks]})
+                     "leaks": [[*group.test, *group.train] for group in report.leaks],
+                     "warnings": [remark.as_dict() for remark in report.remarks]})
         return
     if report.problems:
         print_table(["video", "kind", "reason", "remedy"], report.problems, limit=SHOWN,
                     title=f"{len(report.problems)} in quarantine: {_kinds(report.problems)}")
     if report.notes:
         print_table(["video", "note"], report.notes, limit=SHOWN, title=f"{len(report.notes)} to know about")
-    _print_left_out(matched.unlisted, "videos of the folder are in no list and were left out")
-    _print_left_out(report.left_out, "videos of earlier imports are not in this one and were left out (--add keeps "
-                                     "them, `dbvad artifacts gc` frees their room)")
+    for remark in report.remarks:
+        print(f"warning: {remark}")
     for sentence in copies_told(report.leaks):
         print(f"warning: {sentence}")
     splits = Counter((source.split, bool(source.labels)) for source in matched.sources)
@@ -235,6 +256,15 @@ def _show_descriptions(report: "Descriptions", root: Path, seconds: float, as_js
     _print_left_out(report.without, "training videos have no description")
     print(f"{report.imported} imported, {report.current} up to date in {seconds:.1f} s")
     print(f"next: dbvad train{_option(root)}")
+
+
+def _left_out(matched: "Matched", report: "Report") -> list["Remark"]:
+    from pipeline.lists.remarks import remarks_on
+
+    return remarks_on(
+        ("unlisted", "videos of the folder are in no list and were left out", matched.unlisted),
+        ("earlier", "videos of earlier imports are not in this one and were left out (--add keeps them, `dbvad "
+                    "artifacts gc` frees their room)", report.left_out))
 
 
 def _print_left_out(names: list[str], what: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.engine.printable import printable
+
 CELL = 200  # characters of one value in a table
 
 
@@ -46,12 +48,14 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
+    shown = sys.stdout.isatty()
     for row in rows:
-        writer.writerow([_json(value) if isinstance(value, list | dict | bytes) else value for value in row])
+        cells = [_json(value) if isinstance(value, list | dict | bytes) else value for value in row]
+        writer.writerow([printable(cell) if shown and isinstance(cell, str) else cell for cell in cells])
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+    return printable(json.dumps(value, ensure_ascii=False, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -66,5 +70,5 @@ def _cell(value: Any, width: int = CELL) -> str:
     if isinstance(value, list | tuple):
         text = ", ".join(map(_cell, value[:9])) + (f", ... ({len(value)})" if len(value) > 9 else "")
         return f"[{text}]".replace("[", r"\[")
-    text = "" if value is None else str(value)
+    text = "" if value is None else printable(str(value))
     return (text if len(text) <= width else f"{text[:width - 3]}...").replace("[", r"\[")

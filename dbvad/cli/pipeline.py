@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbvad.cli.say import say as print
+
 if TYPE_CHECKING:
     from pipeline.engine.runner import Options, Outcome
     from pipeline.engine.stage import Source, Stage
@@ -68,9 +70,9 @@ def run(
     options = Options(wanted, ids, retry_failed, force, keep_going)
     store = Store(artifacts)
     if dry_run:
-        _print_todo(built, listing.sources, store, options, limit, as_json)
+        print_todo(built, listing.sources, store, options, limit, as_json)
         return 0
-    with _terminable():
+    with terminable():
         outcome = carry_out(built, listing.sources, store, options, console, limit=limit,
                             planned=lambda plan: record(config, artifacts, plan))
     _print_outcome(outcome, artifacts, as_json)
@@ -170,8 +172,9 @@ def choose(stages: list[str] | None, first: str | None, last: str | None) -> lis
     return [name for name in STAGES[start:end + 1] if not stages or name in stages]
 
 
-def _print_todo(built: list["Stage"], sources: list["Source"], store: "Store", options: "Options",
+def print_todo(built: list["Stage"], sources: list["Source"], store: "Store", options: "Options",
                 limit: int | None, as_json: bool) -> None:
+    """A table of what a run would do, and why."""
     from dbvad.cli.output import print_json, print_table
     from pipeline.engine.plan import make_plan
     from pipeline.engine.runner import limited, todo
@@ -215,7 +218,7 @@ def _print_outcome(outcome: "Outcome", artifacts: Path, as_json: bool) -> None:
               "each")
 
 
-class _terminable:
+class terminable:
     """While open, SIGTERM interrupts like Ctrl-C, so that children end and nothing is left behind."""
 
     def __enter__(self) -> None:

@@ -1,13 +1,14 @@
 """`dbvad report`: a run, its data and its videos as one page."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from dbvad.cli.say import say as print
+from pipeline.lists.events import Format
 from pipeline.words import counted
 
-Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
 MB = 2**20
 
 
@@ -40,6 +41,7 @@ def report(
     from dbvad.report.inputs import read_inputs
     from dbvad.report.page import write_report
     from pipeline.engine.store import Store
+    from pipeline.lists.remarks import remarks_from
 
     check_unchanged(artifacts)
     began = time.monotonic()
@@ -52,6 +54,8 @@ def report(
                           "bytes": written.bytes, "seconds": round(seconds, 2), "left_out": dict(written.missing)},
                          indent=2, ensure_ascii=False))
         return
+    for remark in remarks_from((inputs.result or {}).get("warnings", ())):
+        print(f"warning, from the evaluation: {remark}")
     told = [sentence for part, sentence in written.missing.items() if ladder or part != "ladder"]
     for sentence in dict.fromkeys(told):
         print(f"left out: {sentence}")

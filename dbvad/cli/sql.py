@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 if TYPE_CHECKING:

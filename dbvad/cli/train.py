@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbvad.cli.say import say as print
 from pipeline.words import counted
 
 if TYPE_CHECKING:

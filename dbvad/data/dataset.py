@@ -10,13 +10,12 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from dbvad.data.features import Features, open_features
 from pipeline.contracts import embeddings
-from pipeline.engine.store import FOOTER_KEY, Footer, Store
+from pipeline.engine.store import Footer, Store
 from pipeline.manifest import Copies, Entry, Manifest, NoManifest, copies, holds, set_aside
 from pipeline.manifest import read as read_manifest
 
@@ -132,10 +131,11 @@ def read_index(store: Store, split: str) -> Index:
     videos: list[Video] = []
     dropped, missing, makings = dict[str, str](), [], {}
     for entry in entries:
-        found, probed = _current(store, "score", entry), _current(store, "ingest", entry)
         if reason := set_aside(store, entry, "score"):
             dropped[entry.video_id] = reason
-        elif found is None or probed is None:
+            continue
+        found, probed = _current(store, "score", entry), _current(store, "ingest", entry)
+        if found is None or probed is None:
             missing.append(entry.video_id)
         elif found.rows == 0:
             dropped[entry.video_id] = "it has no snippet"
@@ -238,23 +238,10 @@ def _manifest(store: Store) -> Manifest:
         raise DataError(str(error)) from None
 
 
-class _Found(NamedTuple):
-    fingerprint: str
-    basis: dict[str, Any]
-    meta: dict[str, Any]
-    rows: int
-
-
-def _current(store: Store, stage: str, entry: Entry) -> _Found | None:
-    """Footer and number of rows of today's shard, in one read; None where there is none, or another one."""
-    try:
-        metadata = pq.read_metadata(store.path(stage, entry.video_id))
-        footer = Footer(**json.loads(metadata.metadata[FOOTER_KEY]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not holds(entry, stage, footer):
-        return None
-    return _Found(footer.fingerprint, footer.basis, footer.meta, metadata.num_rows)
+def _current(store: Store, stage: str, entry: Entry) -> Footer | None:
+    """The footer of today's shard; None where there is none, or another one. Raises Damaged."""
+    footer = store.whole_footer(stage, entry.video_id)
+    return footer if footer is not None and holds(entry, stage, footer) else None
 
 
 def _recipe(store: Store, video_id: str) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Features of many videos in one memory-mapped file, so that a batch is one gather and no loop over videos.
 
 A video of more than `bins` snippets is averaged into `bins` when the file is made (chosen, as VadCLIP does each time it
-reads one). The file is a cache under artifacts/cache, named by what it was made from; deleting it costs time only.
+reads one). The file is a cache under artifacts/cache, named by what it was made from; deleting it costs time only. Its
+bytes are checked each time it is opened (4 GB in some seconds), and it is made anew if one has changed.
 """
 
 import hashlib
 import json
 import os
+import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.engine.store import Store, atomic_file
+from pipeline.engine.files import Damaged, atomic_file, check_sum, read_record, write_record
+from pipeline.engine.store import Store
 
 VERSION = 1  # raised when the layout or the averaging changes
 
@@ -86,18 +90,33 @@ def open_features(store: Store, videos: Sequence[tuple[str, str]], *, crops: int
     what = json.dumps([VERSION, crops, dim, bins, *map(list, videos)], ensure_ascii=False)
     key = hashlib.sha256(what.encode()).hexdigest()[:24]
     data, record = cache / f"features-{key}.f16", cache / f"features-{key}.json"
-    if not record.exists():
+    lengths = _whole(data, record)
+    if lengths is None:
         _write(store, [video_id for video_id, _ in videos], crops, dim, bins, data, record, track)
-    lengths = np.array(json.loads(record.read_text())["lengths"], dtype=np.int64)
+        lengths = np.array(read_record(record, "Delete it")["lengths"], dtype=np.int64)
     # "c" (copy on write) because torch wants a writable array; nothing is ever written.
     rows = np.memmap(data, dtype=np.float16, mode="c", shape=(int(lengths.sum()) * crops, dim))
     return Features(rows, np.cumsum(lengths * crops) - lengths * crops, lengths, crops)
 
 
+def _whole(data: Path, record: Path) -> np.ndarray | None:
+    """Rows a crop of each video, if the cache is there and as it was written."""
+    try:
+        told = read_record(record, "It is made anew")
+        if check_sum(data) != told["crc"]:
+            raise Damaged(data, "its content is not what was written", "It is made anew")
+        return np.array(told["lengths"], dtype=np.int64)
+    except Damaged as error:
+        print(error, file=sys.stderr)
+    except OSError:  # not there, or not for us to read
+        pass
+    return None
+
+
 def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, data: Path, record: Path,
            track: Callable[[Iterable[str], int], Iterable[str]]) -> None:
     """The rows first and the record last: where there is a record the rows are whole."""
-    lengths = []
+    lengths, crc = [], 0
     with atomic_file(data) as temporary, open(temporary, "wb") as file:
         for video_id in track(ids, len(ids)):
             features, _ = read_features(store, video_id, crops)
@@ -106,10 +125,11 @@ def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, da
                                    f"{dim}: one model must make them all, run `dbvad pipeline run score`")
             for crop in range(crops):
                 rows = bin_means(features[:, crop], bins)
-                file.write(np.ascontiguousarray(rows, dtype=np.float16).tobytes())
+                part = np.ascontiguousarray(rows, dtype=np.float16).tobytes()
+                crc = zlib.crc32(part, crc)
+                file.write(part)
             lengths.append(len(rows))
-    with atomic_file(record) as temporary:
-        temporary.write_text(json.dumps({"lengths": lengths}))
+    write_record(record, {"lengths": lengths, "crc": crc}, indent=None)
 
 
 def writable_cache(artifacts: Path, run: Path) -> Path:

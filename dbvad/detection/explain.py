@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ PROMPT = (
 KEYS = {"what": "what", "who": "who", "where": "place", "outcome": "outcome", "against": "against"}
 FRAMES = 6  # shown of an event, at most
 MAX_TOKENS = 320
+MANY = 20  # times describe's deadline for one video: a recording may hold as many events and more
 GAP_S, STAND_OUT = 0.5, 0.3  # KESS's, as in the select stage
 
 
@@ -78,12 +80,13 @@ def key_snippets(scores: np.ndarray, times: np.ndarray, count: int = FRAMES) -> 
 class Explain:
     """Reads events, scores and frames; one form an event. `describe`: the stage whose engine writes it."""
 
-    name, version, contract, workers, concurrency = "explain", 1, EXPLAIN, 1, 1
+    name, version, contract, workers = "explain", 1, EXPLAIN, 1
     inputs: tuple[str, ...] = ("decode", "detect", "events")
 
     def __init__(self, describe: "Describe", thresholds: "Thresholds") -> None:
         self.describe, self.thresholds = describe, thresholds
-        self.timeout_s, self.memory_mb = describe.timeout_s, describe.memory_mb
+        self.concurrency, self.memory_mb = describe.concurrency, describe.memory_mb
+        self.timeout_s = describe.timeout_s * MANY
 
     def identity(self) -> dict[str, Any]:
         """The engine's own, with another prompt."""
@@ -100,12 +103,14 @@ class Explain:
         """The engine starts with the first event: most recordings have none."""
         with ExitStack() as running:
             started: list[Engine] = []
+            starting = Lock()
 
             def work(source: Source, store: Store) -> Product:
                 events = store.read("events", source.video_id).to_pylist()
                 try:
-                    if events and not started:
-                        started.append(running.enter_context(self.describe.engine(note)))
+                    with starting:
+                        if events and not started:
+                            started.append(running.enter_context(self.describe.engine(note)))
                     rows = [self._explain(started[0], event, store) for event in events]
                 except RequestError as error:
                     raise BadVideo(error.kind, error.reason, error.remedy) from error

@@ -103,8 +103,8 @@ def find_clip(loaded: Loaded, given: str | None, cache: HashCache, crop: int | N
             return found
         if given or found.identity == identity:
             raise ModelError(fault)
-    raise ModelError(f"{loaded.path} was trained with the CLIP model {facts.feature_model!r}, a local folder that is "
-                     f"not where it was: say where it lies by --clip FOLDER")
+    raise ModelError(f"{loaded.path} was trained with the CLIP model {facts.feature_model!r}, local files that are "
+                     f"not where they were: say where they lie by --clip PATH")
 
 
 def _places(loaded: Loaded, given: str | None) -> list[tuple[str, str | None]]:

@@ -39,7 +39,8 @@ def judge_scores(path: Path, artifacts: Path, annotations: Path | None = None, *
     DataError.
     """
     protocol = protocol or Protocol()
-    index = read_index(Store(artifacts), "test")
+    store = Store(artifacts)
+    index = read_index(store, "test")
     given = read_scores(path)
     found, strange = given.match(video.video_id for video in index.videos)
     if not found:
@@ -51,7 +52,7 @@ def judge_scores(path: Path, artifacts: Path, annotations: Path | None = None, *
                             f"({few(lacking)}): a figure without them is one of another test set. Add their scores, or "
                             "leave them out with --allow-missing")
     videos = [video for video in index.videos if video.video_id in found]
-    truth = read_truth(annotations, format, index, protocol.ends) if annotations else None
+    truth = read_truth(annotations, format, index, protocol.ends, store) if annotations else None
     scored = _lay(found, videos, snippet, protocol.smooth)
     values = np.concatenate([one.scores for one in scored])
     result = measure(scored, truth, protocol) | {

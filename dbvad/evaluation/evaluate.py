@@ -1,11 +1,9 @@
 """Evaluation of a run on the test videos by the project's protocol; the result says how it was come by."""
 
 import importlib.metadata
-import json
 import platform
-import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -18,7 +16,16 @@ import pyarrow.parquet as pq
 from dbvad.data.dataset import Index, Video, few, read_index, split_holdout
 from dbvad.data.features import read_features
 from dbvad.evaluation.fit import misfit
-from dbvad.evaluation.groundtruth import Format, Matched, Segment, frame_truth, match, read_annotations
+from dbvad.evaluation.groundtruth import (
+    Format,
+    Matched,
+    Segment,
+    decoded_times,
+    frame_truth,
+    match,
+    read_annotations,
+    remarks,
+)
 from dbvad.evaluation.localization import ClassScores, localization_map
 from dbvad.evaluation.metrics import VideoScores, auc, bootstrap, frame_metrics
 from dbvad.scoring.protocol import Ends, Protocol
@@ -27,8 +34,12 @@ from dbvad.scoring.scores import TorchNetwork, score_by, snippet_edges
 from dbvad.training.checkpoint import CheckpointError, Model, load_model
 from dbvad.training.label_texts import name_vectors
 from dbvad.training.runlog import plain
-from pipeline.engine.store import Store, atomic_file
+from pipeline.engine.files import atomic_file, write_record
+from pipeline.engine.sealed import seal
+from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device
+from pipeline.lists.labels import find_label
+from pipeline.manifest import read as read_manifest
 
 TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training
 SCORES = pa.schema([("video_id", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())])
@@ -75,7 +86,7 @@ def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, for
     store, model = Store(artifacts), model or _load(run, device)
     index = index or read_index(store, "test")
     _check_fit(model, index, protocol)
-    truth = read_truth(annotations, format, index, protocol.ends) if annotations else None
+    truth = read_truth(annotations, format, index, protocol.ends, store, model.facts.classes) if annotations else None
     scored = score_videos(model, store, index, protocol, track)
     save_scores((out or run) / "scores.parquet", scored)
     result = measure(scored, truth, protocol) | {
@@ -94,7 +105,8 @@ def measure(scored: list[Scored], truth: Matched | None, protocol: Protocol) -> 
     result: dict[str, Any] = {
         "metrics": {"video_auc": _video_auc(scored)}, "intervals": {}, "localization": None,
         "videos": len(scored), "abnormal_videos": sum(s.video.abnormal for s in scored),
-        "frames": int(sum(s.edges[-1] for s in scored))}
+        "frames": int(sum(s.edges[-1] for s in scored)),
+        "warnings": [remark.as_dict() for remark in truth.remarks] if truth else []}
     if truth is not None:
         videos = with_truth(scored, truth)
         result["metrics"] |= frame_metrics(videos, threshold=protocol.threshold)
@@ -143,6 +155,9 @@ def score_videos(model: Model, store: Store, index: Index, protocol: Protocol,
             raise EvaluateError(f"{video.video_id}: {error}: its features are not of this video, make them again: "
                                 f"dbvad pipeline run score --video {quote(video.video_id)} --force") from None
         columns = score_by(network, features, protocol)
+        if not np.isfinite(columns).all():
+            raise EvaluateError(f"{video.video_id}: the model gives it scores that are not finite; train it again with "
+                                f"a lower lr or precision=fp32")
         if names is not None:
             views = features if protocol.crop is None else features[:, [protocol.crop]]
             columns[:, 0] = add_to_logits(columns[:, 0], protocol.names * name_likeness(views, names))
@@ -157,12 +172,12 @@ def save_scores(path: Path, scored: Iterable[Scored]) -> None:
                         s.scores.astype(np.float32)], schema=SCORES) for s in scored]
     with atomic_file(path) as temporary:
         pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+        seal(temporary)
 
 
 def save_result(path: Path, result: Mapping[str, Any]) -> None:
-    """The result as JSON."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """The result as JSON, with a digest."""
+    write_record(path, result)
 
 
 def _load(run: Path, device: str) -> Model:
@@ -186,10 +201,13 @@ def _check_fit(model: Model, index: Index, protocol: Protocol) -> None:
         raise EvaluateError(fault)
 
 
-def read_truth(annotations: Path, format: Format, index: Index, ends: Ends) -> Matched:
-    """The events of the test videos. Raises AnnotationError, EvaluateError."""
+def read_truth(annotations: Path, format: Format, index: Index, ends: Ends, store: Store, classes: Sequence[str] = (),
+               ) -> Matched:
+    """The events of the test videos. `classes`: those trained on. Raises AnnotationError, EvaluateError."""
     videos = {video.video_id: (video.frames, video.fps) for video in index.videos}
-    truth = match(read_annotations(annotations, format), videos, ends=ends)
+    read = read_annotations(annotations, format)
+    entries = {entry.video_id: entry for entry in read_manifest(store.root).entries}
+    truth = match(read, videos, ends=ends, times=decoded_times(store, entries), others=entries)
     if len(truth.unannotated) == len(videos):
         raise EvaluateError(f"{annotations} names none of the {len(videos)} test videos ({few(list(videos))}); it has "
                             f"{few(truth.unknown_names)}")
@@ -202,7 +220,7 @@ def read_truth(annotations: Path, format: Format, index: Index, ends: Ends) -> M
     if odd:
         raise EvaluateError(f"{annotations} has events in {len(odd)} videos that are labelled normal ({few(odd)}): "
                             f"correct the labels or the annotations")
-    return truth
+    return replace(truth, remarks=tuple(remarks(read, truth, classes)))
 
 
 def with_truth(scored: Iterable[Scored], truth: Matched) -> list[VideoScores]:
@@ -219,22 +237,23 @@ def _localization(scored: list[Scored], truth: Matched, model: Model) -> dict[st
     """mAP@IoU, or why there is none."""
     if model.head is None:
         return "not available: the model was trained without descriptions (dbm), so it tells no classes apart"
-    names = {_letters(name): column for column, name in enumerate(model.facts.classes)}
-    strange = sorted({label for s in scored for segment in truth.segments.get(s.video.video_id, ())
-                      for label in _labels(segment, s.video) if _letters(label) not in names})
+    names = {name: column for column, name in enumerate(model.facts.classes)}
+    found = {label: find_label(label, names) for s in scored for segment in truth.segments.get(s.video.video_id, ())
+             for label in _labels(segment, s.video)}
+    strange = sorted(label for label, name in found.items() if name is None)
     if strange:
         return f"not available: the model was not trained on {few(strange)}, it knows {few(model.facts.classes, 20)}"
     videos = []
     for s in scored:
         assert s.classes is not None
-        segments = [(segment.start, segment.end, names[_letters(label)])
+        segments = [(segment.start, segment.end, names[found[label] or ""])
                     for segment in truth.segments.get(s.video.video_id, ())
                     for label in _labels(segment, s.video)]
         videos.append(ClassScores(s.classes, s.edges, segments))
-    found = localization_map(videos, len(names))
-    return {"ious": found.ious, "map": found.mean, "map_compat": found.compat,
-            "average": float(np.mean(found.mean)), "average_compat": float(np.mean(found.compat)),
-            "classes": dict(zip(model.facts.classes, found.classes, strict=True))}
+    located = localization_map(videos, len(names))
+    return {"ious": located.ious, "map": located.mean, "map_compat": located.compat,
+            "average": float(np.mean(located.mean)), "average_compat": float(np.mean(located.compat)),
+            "classes": dict(zip(model.facts.classes, located.classes, strict=True))}
 
 
 def _labels(segment: Segment, video: Video) -> tuple[str, ...]:
@@ -285,6 +304,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
 
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

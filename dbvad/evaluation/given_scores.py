@@ -24,8 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbvad.importing.names import AmbiguousName, Names
 from dbvad.scoring.scores import snippet_edges
+from pipeline.engine.sealed import Unsealed, verify_if_sealed
+from pipeline.lists.names import AmbiguousName, Names
 
 COLUMNS = {"video_id": "video", "video": "video", "frame": "frame", "start": "start", "end": "end", "score": "score"}
 FORMS = "CSV or Parquet with video,start,end,score or video,frame,score; JSON {video: [scores]}; a .npy a video"
@@ -177,6 +178,10 @@ def _read_npy(path: Path, name: str) -> dict[str, Given]:
 
 
 def _read_parquet(path: Path, name: str) -> dict[str, Given]:
+    try:
+        verify_if_sealed(path)
+    except Unsealed as error:
+        raise ScoresError(f"{path} is damaged: {error}. Take it from a copy, or evaluate the run again") from None
     table = pq.ParquetFile(path).read()
     return _from_columns(path, {column: table[column].to_pylist() for column in table.column_names}, name)
 

@@ -1,46 +1,36 @@
-"""Temporal annotations: the published formats and a plain CSV, matched to videos, as truth for every frame.
+"""Temporal annotations matched to videos, as truth for every frame.
 
-Truth is built from each video's own frame count. Frames of a video are numbered from 0; segments here are half-open,
-[start, end). The files say where an event ends; whether that frame still belongs to it is a convention (`ends`).
+Truth is built from each video's own frames. Frames of a video are numbered from 0; segments here are half-open,
+[start, end). The files say where an event ends; whether that frame still belongs to it is a convention (`ends`). Times
+in seconds become frames by the times of the frames, where they are known, else by the frame rate.
 """
 
-import csv
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from dbvad.scoring.protocol import Ends
+from pipeline.contracts import frame_times
+from pipeline.engine.store import Store
+from pipeline.lists import ListError
+from pipeline.lists import annotations as forms
+from pipeline.lists.events import Annotations, Event, Format
+from pipeline.lists.labels import find_label
+from pipeline.lists.names import AmbiguousName, Names
+from pipeline.lists.remarks import Remark, remarks_on
+from pipeline.lists.times import MICROSECONDS, frames_at_rate, frames_at_times, rate_of
+from pipeline.manifest import Entry, current
 
-Format = Literal["auto", "ucf-crime", "xd-violence", "csv"]
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mts", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv"}
+__all__ = ["AnnotationError", "Annotations", "Event", "Format", "Matched", "Segment", "Times", "decoded_times",
+           "frame_truth", "match", "read_annotations", "remarks"]
+SPARE = 1  # frames by which an end may pass the last one unsaid: it may be counted from 1, or be the video's end
+Times = Callable[[str], np.ndarray | None]  # of a video id -> when each frame is shown, in seconds
 
 
 class AnnotationError(ValueError):
     """Annotations that cannot be read or matched; the message names file, line or video, and the remedy."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One annotated event as the file gives it, `end` by the file's own convention; `label` may be empty."""
-
-    start: float
-    end: float
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """Events by the name the file uses; a name with no events is a video known to hold none."""
-
-    path: Path
-    format: str
-    unit: Literal["frames", "seconds"]
-    events: Mapping[str, tuple[Event, ...]]
 
 
 @dataclass(frozen=True)
@@ -59,64 +49,69 @@ class Matched:
     segments: Mapping[str, tuple[Segment, ...]]
     unknown_names: tuple[str, ...] = ()  # annotated, but no such video here
     clipped: tuple[str, ...] = ()  # videos with an event that reaches beyond their last frame
-    unannotated: tuple[str, ...] = field(default=())  # videos that the file does not name
+    unannotated: tuple[str, ...] = ()  # videos that the file does not name
+    outside: tuple[str, ...] = ()  # videos with an event that begins beyond their last frame
+    remarks: tuple[Remark, ...] = ()  # what the user should know of it
 
 
 def read_annotations(path: Path, format: Format = "auto") -> Annotations:
-    """Read temporal annotations. Raises AnnotationError.
-
-    `ucf-crime`: "name class start end start end", -1 for none. `xd-violence`: "name start end start end ...". `csv`: a
-    header with video, start, end and optionally label; times in frames, or in seconds where the columns are called
-    start_s and end_s; a row without start and end names a video with no event.
-    """
+    """Read temporal annotations in one of the forms that docs/inputs.md shows. Raises AnnotationError."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"cannot read annotations: {error}") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    if not lines:
-        raise AnnotationError(f"{path}: no annotations in this file")
-    if format == "auto":
-        format = _guess(path, lines)
-    if format == "csv":
-        return _read_csv(path, text)
-    return _read_columns(path, lines, format)
+        return forms.read_annotations(path, format)
+    except ListError as error:
+        raise AnnotationError(str(error)) from None
 
 
-def match(annotations: Annotations, videos: Mapping[str, tuple[int, float]], *, ends: Ends = "inclusive") -> Matched:
+def match(annotations: Annotations, videos: Mapping[str, tuple[int, float]], *, ends: Ends = "inclusive",
+          times: Times = lambda video_id: None, others: Iterable[str] = ()) -> Matched:
     """Events as segments of the given videos, {video_id: (frames, fps)}.
 
-    A name fits a video by its video_id or its file name, with or without extension. Raises AnnotationError for a name
-    that fits several videos, or two names that fit one.
+    `times`: when the frames of a video are shown. `others`: further videos that there are; a name of one is not
+    unknown. Raises AnnotationError for a name that fits several videos, or two names that fit one.
     """
-    ids_by_name: dict[str, set[str]] = defaultdict(set)
-    for video_id in videos:
-        for name in _names(video_id):
-            ids_by_name[name].add(video_id)
+    names, rest = Names(videos), Names(others)
     owner: dict[str, str] = {}
     unknown = []
     for name in annotations.events:
-        ids = {name} if name in videos else ids_by_name.get(name) or ids_by_name.get(_without_suffix(name)) or set()
-        if len(ids) > 1:
-            raise AnnotationError(f"{annotations.path}: {name!r} fits {len(ids)} videos ({_few(sorted(ids))}): "
-                                  f"name them in the file by their path in the dataset")
-        if not ids:
-            unknown.append(name)
-            continue
-        video_id = ids.pop()
-        if video_id in owner:
+        try:
+            video_id = names.find(name)
+        except AmbiguousName as error:
+            raise AnnotationError(f"{annotations.path}: {error}") from None
+        if video_id is None:
+            if name not in annotations.of_training and not rest.matches(name):
+                unknown.append(name)
+        elif video_id in owner:
             raise AnnotationError(f"{annotations.path}: {owner[video_id]!r} and {name!r} both fit {video_id!r}: "
                                   f"keep one")
-        owner[video_id] = name
-    segments, clipped = {}, []
+        else:
+            owner[video_id] = name
+    segments, clipped, outside = {}, set(), set()
     for video_id, name in owner.items():
         frames, fps = videos[video_id]
-        whole = [_segment(event, annotations, video_id, fps, ends) for event in annotations.events[name]]
-        cut = [Segment(s.start, min(s.end, frames), s.label) for s in whole if s.start < frames]
-        segments[video_id] = tuple(cut)
-        if cut != whole:
-            clipped.append(video_id)
-    return Matched(segments, tuple(unknown), tuple(sorted(clipped)), tuple(sorted(set(videos) - set(owner))))
+        whole = _segments(annotations, name, video_id, frames, fps, ends, times)
+        segments[video_id] = tuple(Segment(s.start, min(s.end, frames), s.label) for s in whole if s.start < frames)
+        clipped |= {video_id for s in whole if s.end > frames + SPARE}
+        outside |= {video_id for s in whole if s.start >= frames}
+    return Matched(segments, tuple(unknown), tuple(sorted(clipped)), tuple(sorted(set(videos) - set(owner))),
+                   tuple(sorted(outside)))
+
+
+def remarks(annotations: Annotations, matched: Matched, classes: Sequence[str] = ()) -> list[Remark]:
+    """What evaluation should say of annotations that do not fit. `classes`: that were trained on, none where unknown.
+
+    Where a form names no normal videos, those it does not name are not worth a remark.
+    """
+    file = annotations.path.name
+    labels = {segment.label for segments in matched.segments.values() for segment in segments if segment.label}
+    strange = {label for label in labels if find_label(label, classes) is None} if classes else ()
+    return remarks_on(
+        ("unknown_name", f"{file} names what is no video here", matched.unknown_names),
+        ("outside", f"events of {file} begin beyond the end of their videos and are left out", matched.outside),
+        ("clipped", f"events of {file} reach beyond the end of their videos and are clipped",
+         set(matched.clipped) - set(matched.outside)),
+        ("unknown_class", f"{file} has events of classes that no video was trained on", strange),
+        ("unannotated", f"{file} does not name these test videos, so all their frames count as normal",
+         () if annotations.only_abnormal else matched.unannotated))
 
 
 def frame_truth(segments: Iterable[Segment], frames: int) -> np.ndarray:
@@ -127,98 +122,31 @@ def frame_truth(segments: Iterable[Segment], frames: int) -> np.ndarray:
     return truth
 
 
-def _segment(event: Event, annotations: Annotations, video_id: str, fps: float, ends: Ends) -> Segment:
-    if annotations.unit == "seconds":  # a moment, so the frame it falls into belongs to the event
-        if not fps > 0:
-            raise AnnotationError(f"{video_id}: its frame rate is unknown, so times in seconds cannot be used: "
-                                  f"annotate it in frames")
-        return Segment(math.floor(event.start * fps), math.ceil(event.end * fps), event.label)
-    return Segment(int(event.start), int(event.end) + (ends == "inclusive"), event.label)
+def decoded_times(store: Store, entries: Mapping[str, Entry]) -> Times:
+    """The times of frames as today's decode shards keep them, by the manifest's entries; None for a video without one,
+    such as one of imported features.
+    """
+    def read(video_id: str) -> np.ndarray | None:
+        entry = entries.get(video_id)
+        if entry is None or not current(store, entry, "decode"):
+            return None
+        table = store.read("decode", video_id, ["times_s"])
+        return frame_times(table) if table.column_names else None
+
+    return read
 
 
-def _guess(path: Path, lines: Sequence[tuple[int, str]]) -> Literal["ucf-crime", "xd-violence", "csv"]:
-    if path.suffix.lower() == ".csv" or "," in lines[0][1]:
-        return "csv"
-    second = [line.split()[1:2] for _, line in lines]
-    return "xd-violence" if all(not part or _is_int(part[0]) for part in second) else "ucf-crime"
-
-
-def _read_columns(path: Path, lines: Sequence[tuple[int, str]], format: Literal["ucf-crime", "xd-violence"],
-                  ) -> Annotations:
-    events: dict[str, tuple[Event, ...]] = {}
-    for number, line in lines:
-        name, *rest = line.split()
-        label = ""
-        if format == "ucf-crime":
-            if not rest or _is_int(rest[0]):
-                raise AnnotationError(f"{path}:{number}: expected 'name class start end ...', found {line.strip()!r}")
-            label, *rest = rest
-        if len(rest) % 2 or not all(map(_is_int, rest)):
-            raise AnnotationError(f"{path}:{number}: expected pairs of start and end frame, found {' '.join(rest)!r}")
-        times = list(map(int, rest))
-        pairs = [(start, end) for start, end in zip(times[::2], times[1::2], strict=True) if (start, end) != (-1, -1)]
-        _add(events, path, number, name, [Event(start, end, label) for start, end in pairs])
-    return Annotations(path, format, "frames", events)
-
-
-def _read_csv(path: Path, text: str) -> Annotations:
-    reader = csv.DictReader(text.splitlines())
-    columns = [name.strip().lower() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    seconds = {"start_s", "end_s"} <= set(columns)
-    start, end = ("start_s", "end_s") if seconds else ("start", "end")
-    if not {"video", start, end} <= set(columns):
-        raise AnnotationError(f"{path}: the header is {','.join(columns)!r}; needed are video, start, end (frames) or "
-                              f"video, start_s, end_s (seconds), and optionally label")
-    grouped: dict[str, list[Event]] = {}
-    for row in reader:
-        number = reader.line_num
-        name = (row["video"] or "").strip()
-        times = [(row[column] or "").strip() for column in (start, end)]
-        if not name:
-            raise AnnotationError(f"{path}:{number}: no video named")
-        found = grouped.setdefault(name, [])
-        if times == ["", ""]:
-            continue
-        try:
-            first, last = (float(value) if seconds else int(value) for value in times)
-        except ValueError:
-            raise AnnotationError(f"{path}:{number}: {start} and {end} are {times[0]!r} and {times[1]!r}, expected "
-                                  f"{'seconds' if seconds else 'whole frame numbers'}") from None
-        event = Event(first, last, (row.get("label") or "").strip())
-        _check(path, number, event)
-        found.append(event)
-    return Annotations(path, "csv", "seconds" if seconds else "frames",
-                       {name: tuple(found) for name, found in grouped.items()})
-
-
-def _add(events: dict[str, tuple[Event, ...]], path: Path, number: int, name: str, found: list[Event]) -> None:
-    if name in events:
-        raise AnnotationError(f"{path}:{number}: {name!r} is annotated twice")
-    for event in found:
-        _check(path, number, event)
-    events[name] = tuple(found)
-
-
-def _check(path: Path, number: int, event: Event) -> None:
-    if not 0 <= event.start <= event.end or not math.isfinite(event.end):
-        raise AnnotationError(f"{path}:{number}: an event from {event.start:g} to {event.end:g}: "
-                              f"expected 0 <= start <= end")
-
-
-def _names(video_id: str) -> set[str]:
-    base = PurePosixPath(video_id).name
-    return {video_id, _without_suffix(video_id), base, _without_suffix(base)}
-
-
-def _without_suffix(name: str) -> str:
-    """Without a video file's extension; a dot inside a title (Casino.Royale.2006__#1) stays."""
-    return name[:-len(suffix)] if (suffix := PurePosixPath(name).suffix).lower() in VIDEO_SUFFIXES else name
-
-
-def _is_int(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
-
-
-def _few(names: Sequence[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+def _segments(annotations: Annotations, name: str, video_id: str, frames: int, fps: float, ends: Ends, times: Times,
+              ) -> list[Segment]:
+    found = annotations.events[name]
+    if annotations.unit == "frames":
+        last = int(ends == "inclusive" and not annotations.half_open)
+        return [Segment(int(event.start), int(event.end) + last, event.label) for event in found]
+    shown = times(video_id)
+    if shown is not None and len(shown) == frames:
+        moments = np.rint(shown * MICROSECONDS).astype(np.int64).tolist()
+        return [Segment(*frames_at_times(event.start, event.end, moments), event.label) for event in found]
+    if not fps > 0:
+        raise AnnotationError(f"{video_id}: its frame rate is unknown, so times in seconds cannot be used: annotate it "
+                              f"in frames")
+    return [Segment(*frames_at_rate(event.start, event.end, rate_of(fps)), event.label) for event in found]

@@ -11,13 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from dbvad.importing import BadInput, ImportFault
-from dbvad.importing.lists import read_table
-from dbvad.importing.names import AmbiguousName, Names
+from dbvad.importing.lists import told_as_fault
 from dbvad.importing.shards import fingerprint, make_basis, publish, put_aside
 from dbvad.progress import Update
 from pipeline.contracts import DESCRIBE, EMBED, embedding_array
 from pipeline.engine.store import Store
 from pipeline.instruments.clip import ClipError
+from pipeline.lists.names import AmbiguousName, Names
+from pipeline.lists.table import read_table
+from pipeline.lists.text import read_text
 from pipeline.manifest import Entry, NoManifest, current, read
 
 T = TypeVar("T")
@@ -55,16 +57,20 @@ class Report:
 
 def read_texts(path: Path) -> dict[str, str]:
     """Descriptions by video name: JSON {video: text}, or a CSV with the columns video,text. Raises ImportFault."""
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in (".csv", ".tsv"):
         found: dict[str, str] = {}
-        for where, row in read_table(path, ("video", "text")):
+        with told_as_fault():
+            rows = read_table(path, ("video", "text")).rows
+        for row in rows:
             if row["video"] in found:
-                raise ImportFault(f"{where}: {row['video']!r} is described twice: keep one line, with both texts in it")
+                raise ImportFault(f"{row.where}: {row['video']!r} is described twice: keep one line, with both texts "
+                                  f"in it")
             found[row["video"]] = row["text"]
         return found
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        with told_as_fault():
+            content = json.loads(read_text(path, "descriptions from"))
+    except json.JSONDecodeError as error:
         raise ImportFault(f"cannot read descriptions from {path}: {error}. Needed is JSON {{video: text}} or a .csv "
                           f"with the columns video,text") from None
     if not isinstance(content, dict):
@@ -197,7 +203,7 @@ def _publish_vector(store: Store, video_id: str, vector: np.ndarray, of: Facts, 
 def _publish_encoded(store: Store, video_id: str, text: str, of: Facts, upstream: dict[str, str],
                      encoder: Encoder) -> bool:
     basis = make_basis(EMBED, params=encoder.identity, facts=of, upstream=upstream)
-    if store.is_current("embed", video_id, fingerprint(basis)):
+    if store.is_whole("embed", video_id, fingerprint(basis)):
         return False
     try:
         vector, pieces = encoder.encode(text)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,12 +14,14 @@ import pyarrow as pa
 
 from dbvad.importing import BadInput, ImportFault
 from dbvad.importing.arrays import AGAIN, Norms, snippets
-from dbvad.importing.names import AmbiguousName, Names
 from dbvad.importing.shards import fingerprint, list_videos, make_basis, publish, put_aside
 from dbvad.importing.sources import Matched, Source
 from dbvad.progress import Update
 from pipeline.contracts import INGEST, SCORE, ContractError, embedding_array
+from pipeline.engine.files import Damaged
 from pipeline.engine.store import Store
+from pipeline.lists.names import AmbiguousName, Names
+from pipeline.lists.remarks import Remark, remarks_on
 from pipeline.manifest import Copies, Entry, copies
 
 Hash = Callable[[Path], str]  # of a file's content
@@ -53,7 +56,8 @@ class Length:
 class Report:
     """What an import came to. `problems`: (video, kind, reason, remedy); `notes`: (video, what is odd about it).
 
-    `left_out`: videos of earlier imports that are not in this one. `leaks`: videos of both splits with one content.
+    `remarks`: what the lists name and the folder lacks, and the like. `left_out`: videos of earlier imports that are
+    not in this one. `leaks`: videos of both splits with one content.
     """
 
     videos: int = 0
@@ -62,6 +66,7 @@ class Report:
     bytes: int = 0
     problems: list[tuple[str, str, str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     norms: Norms = field(default_factory=Norms)
     left_out: list[str] = field(default_factory=list)
     leaks: list[Copies] = field(default_factory=list)
@@ -86,7 +91,7 @@ def import_features(matched: Matched, store: Store, rules: Rules, *, counts: Map
         report.aside(name, fault)
     for source in matched.sources:
         _release_missing(store, source.video_id)
-    frames = _by_video(counts, matched.sources) if counts is not None else {}
+    frames = _by_video(counts, matched.sources, report) if counts is not None else {}
     work: list[tuple[Source, Length]] = []
     bad: list[tuple[Source, BadInput]] = []
     for source in matched.sources:
@@ -146,19 +151,23 @@ def measure(rows: int, frames: int | None, rules: Rules) -> Length:
                   + (f"; {left_out} snippet after the end left out" if left_out else ""))
 
 
-def _by_video(counts: Mapping[str, int], sources: list[Source]) -> dict[str, int]:
+def _by_video(counts: Mapping[str, int], sources: list[Source], report: Report) -> dict[str, int]:
     names = Names(source.video_id for source in sources)
     found: dict[str, int] = {}
+    unknown = []
     for name, frames in counts.items():
         try:
             video_id = names.find(name)
         except AmbiguousName as error:
             raise ImportFault(f"frame counts: {error}") from None
-        if video_id is not None:
+        if video_id is None:
+            unknown.append(name)
+        else:
             found[video_id] = frames
     if not found:
         raise ImportFault(f"the frame counts name none of the {len(sources)} videos: they have {next(iter(counts))!r}, "
                           f"the features {sources[0].video_id!r}")
+    report.remarks += remarks_on(("not_here", "frame counts of no video here", unknown))
     return found
 
 
@@ -256,9 +265,11 @@ def _content(source: Source, hash_of: Hash) -> str:
 def _release_missing(store: Store, video_id: str) -> None:
     """A file that lacked, and was put aside by its bare name for want of an id, is there now."""
     name = PurePosixPath(video_id).name
-    row = store.quarantined("score", name)
-    if row and row["kind"] == "missing":
-        store.release("score", name)
+    with suppress(Damaged):  # then nobody knows what it was, and it is of no video
+        row = store.quarantined("score", name)
+        if row is None or row["kind"] != "missing":
+            return
+    store.release("score", name)
 
 
 def default_workers() -> int:

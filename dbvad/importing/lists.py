@@ -1,15 +1,24 @@
-"""Lists that people publish beside features: which videos there are, their split and labels, their frame counts."""
+"""Lists that people publish beside features, as entries: videos with split and labels; and their frame counts."""
 
-import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from dbvad.importing import ImportFault
-from dbvad.importing.names import AmbiguousName, Names, video_name
 from dbvad.presets import LabelRule, PresetError
+from pipeline.lists import ListError
+from pipeline.lists.event_lines import split_line
+from pipeline.lists.labels import UNNAMED, one_spelling, remarks_on_spelling
+from pipeline.lists.names import Names, video_name
+from pipeline.lists.remarks import Remark
+from pipeline.lists.splits import TEST, TRAIN, VAL, is_test_folder, meaning_of_val, read_split, remarks_on_val
+from pipeline.lists.table import header_columns, read_table
+from pipeline.lists.text import read_lines
+from pipeline.lists.times import parse_frame
+from pipeline.lists.videos import Listed, read_labelled, read_videos
 
-SPLITS = ("train", "test")
+SPLITS = (TRAIN, TEST)
 
 
 @dataclass(frozen=True)
@@ -37,27 +46,36 @@ class Labels:
         except PresetError as error:
             raise ImportFault(f"{where}: {error}") from None
 
+    def of(self, line: Listed) -> tuple[str, ...]:
+        """The labels of a line of a list. Raises ImportFault."""
+        if line.flag is not None:
+            return (UNNAMED,) if line.flag else ()
+        return tuple(dict.fromkeys(label for text in line.labels for label in self.read(text, line.where)))
+
+    def class_of(self, name: str) -> str | None:
+        """The labels' text that a video's path shows; None if it shows none."""
+        return self.rule.class_of(name, self.classes)
+
+
+@contextmanager
+def told_as_fault() -> Iterator[None]:
+    """What the reader of lists finds wrong stops the import."""
+    try:
+        yield
+    except ListError as error:
+        raise ImportFault(str(error)) from None
+
 
 def read_list(path: Path, split: str, labels: Labels) -> list[Entry]:
-    """The videos of a split. Raises ImportFault.
-
-    Either VadCLIP's CSV with the columns path,label, one line a feature file, or the official text list, one
-    `Class/Name.mp4` a line (with labels in the names, the name alone will do, and what follows it is ignored).
-    """
-    first = next(_lines(path), (0, ""))[1]
-    if "," in first and {"path", "label"} <= {cell.strip().lower() for cell in first.split(",")}:
-        rows = read_table(path, ("path", "label"))
-        return [Entry(where, row["path"], split, labels.read(row["label"], where), video_name(row["path"])[1])
-                for where, row in rows]
+    """The videos of a split, from a list in any form of `pipeline.lists.videos.read_videos`. Raises ImportFault."""
+    with told_as_fault():
+        listed = read_videos(path, labels.class_of, labels.rule.normal)
     entries = []
-    for number, line in _lines(path):
-        where = f"{path}:{number}"
-        name = line if video_name(line)[0] != line else line.split()[0]
-        text, folders = labels.rule.from_name(video_name(name)[0]), PurePosixPath(name).parts[:-1]
-        if text is None and not folders:
-            raise ImportFault(f"{where}: {name!r} says no label: expected Class/Name.mp4, or a CSV with the columns "
-                              f"path,label")
-        entries.append(Entry(where, name, split, labels.read(folders[0] if text is None else text, where)))
+    for line in listed:
+        if not line.labels and line.flag is None:
+            raise ImportFault(f"{line.where}: {line.name!r} says no label: expected Class/Name.mp4, or a CSV with the "
+                              f"columns path,label")
+        entries.append(Entry(line.where, line.name, split, labels.of(line), video_name(line.name)[1]))
     return entries
 
 
@@ -66,13 +84,30 @@ def read_labels(path: Path, labels: Labels) -> list[Entry]:
 
     Several labels are joined by `|`; an empty one, or `normal`, means a normal video. Raises ImportFault.
     """
+    with told_as_fault():
+        listed = read_labelled(path, "", labels.rule.normal)
     entries = []
-    for where, row in read_table(path, ("video", "label")):
-        split = row.get("split", "").lower() or "train"
-        if split not in SPLITS:
-            raise ImportFault(f"{where}: split {split!r}, expected train or test")
-        entries.append(Entry(where, row["video"], split, labels.read(row["label"], where)))
+    for line in listed:
+        split = read_split(line.split or TRAIN)
+        if split is None:
+            raise ImportFault(f"{line.where}: split {line.split!r}, expected train or test (or val)")
+        entries.append(Entry(line.where, line.name, split, labels.of(line)))
     return entries
+
+
+def settle(entries: list[Entry]) -> tuple[list[Entry], list[Remark]]:
+    """The entries with what val counts as here and with one spelling a label, and what is to be said of that."""
+    splits = [entry.split for entry in entries]
+    val, spelling = meaning_of_val(splits), one_spelling(label for entry in entries for label in entry.labels)
+    settled = [replace(entry, split=val if entry.split == VAL else entry.split,
+                       labels=tuple(dict.fromkeys(spelling[label] for label in entry.labels))) for entry in entries]
+    return settled, remarks_on_val(splits) + remarks_on_spelling(spelling)
+
+
+def by_crop(entries: list[Entry], mark: str) -> list[Entry]:
+    """The entries of crops by the names of their videos, `mark` standing before the crop's number."""
+    named = [video_name(entry.name, mark) for entry in entries]
+    return [replace(entry, name=name, crop=crop) for entry, (name, crop) in zip(entries, named, strict=True)]
 
 
 def labels_in_names(video_ids: Iterable[str], tests: Path | None, labels: Labels) -> list[Entry]:
@@ -81,83 +116,50 @@ def labels_in_names(video_ids: Iterable[str], tests: Path | None, labels: Labels
     Test videos are those in a folder with "test" in its name, and those that `tests` lists. Raises ImportFault.
     """
     ids = list(video_ids)
-    listed = {entry.name for entry in read_list(tests, "test", labels)} if tests else set()
     known = Names(ids)
-    try:
-        in_list = {known.find(name) for name in listed}
-    except AmbiguousName as error:
-        raise ImportFault(f"{tests}: {error}") from None
+    with told_as_fault():
+        listed = read_videos(tests, labels.class_of) if tests else []
+        in_list = {known.find(line.name) for line in listed}
     entries = []
     for video_id in ids:
-        folders = PurePosixPath(video_id).parts[:-1]
-        is_test = video_id in in_list or any("test" in folder.lower() for folder in folders)
         text = labels.rule.from_name(video_id)
         if text is not None:
+            is_test = video_id in in_list or any(map(is_test_folder, PurePosixPath(video_id).parts[:-1]))
             found = labels.read(text, f"the name of {video_id!r}")
             entries.append(Entry("its name", video_id, SPLITS[is_test], found))
     return entries
 
 
 def read_frame_counts(path: Path, dataset: str | None) -> dict[str, int]:
-    """Frames by name, from a CSV with the columns video,frames; of one `dataset` where there is such a column.
+    """Frames by name, from a table with the columns video and frames; of one `dataset` where there is such a column.
 
-    Raises ImportFault.
+    Lists with a count in each line will do: `Class/Name.mp4 2728`. Raises ImportFault.
     """
+    with told_as_fault():
+        rows = _counted(path, dataset)
     counts: dict[str, int] = {}
-    for where, row in read_table(path, ("video", "frames")):
-        if dataset and row.get("dataset") not in (None, "", dataset):
-            continue
-        if not row["frames"].isdecimal() or int(row["frames"]) == 0:
-            raise ImportFault(f"{where}: frames is {row['frames']!r}, expected a whole number above 0")
-        if counts.setdefault(row["video"], int(row["frames"])) != int(row["frames"]):
-            raise ImportFault(f"{where}: {row['video']!r} was given another count above"
+    for where, name, frames in rows:
+        try:
+            count = parse_frame(frames)
+        except ValueError:
+            count = 0
+        if count < 1:
+            raise ImportFault(f"{where}: frames is {frames!r}, expected a whole number above 0")
+        if counts.setdefault(name, count) != count:
+            raise ImportFault(f"{where}: {name!r} was given another count above"
                               + ("" if dataset else "; if it is of another dataset, name yours by --preset"))
     if not counts:
         raise ImportFault(f"{path}: no frame counts{f' of dataset {dataset}' if dataset else ''} in this file")
     return counts
 
 
-def read_table(path: Path, needed: tuple[str, ...]) -> list[tuple[str, dict[str, str]]]:
-    """Rows of a CSV as (file:line, {column in lower case: value}); the first needed one is never empty.
-
-    Raises ImportFault.
-    """
-    rows: list[tuple[str, dict[str, str]]] = []
-    columns: list[str] | None = None
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                where, cells = f"{path}:{reader.line_num}", [cell.strip() for cell in cells]
-                if not any(cells):
-                    continue
-                if columns is None:
-                    columns = [cell.lower() for cell in cells]
-                    _check_columns(path, columns, needed)
-                    continue
-                if len(cells) > len(columns):
-                    raise ImportFault(f"{where}: {len(cells)} values for {len(columns)} columns: put quotes around a "
-                                      f"value that holds a comma")
-                row = dict(zip(columns, cells + [""] * (len(columns) - len(cells)), strict=True))
-                if not row[needed[0]]:
-                    raise ImportFault(f"{where}: no {needed[0]} named")
-                rows.append((where, row))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ImportFault(f"cannot read {path}: {error}") from None
-    _check_columns(path, columns or [], needed)
-    return rows
-
-
-def _check_columns(path: Path, columns: list[str], needed: tuple[str, ...]) -> None:
-    if not set(needed) <= set(columns):
-        raise ImportFault(f"{path}: the first line must name the columns {', '.join(needed)}; it is "
-                          f"{','.join(columns)!r}")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not empty, with their numbers. Raises ImportFault."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImportFault(f"cannot read {path}: {error}") from None
-    return ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+def _counted(path: Path, dataset: str | None) -> list[tuple[str, str, str]]:
+    """(where, name, frames) of each line."""
+    lines = read_lines(path)
+    if lines and not header_columns(lines[0].text) and ("," not in lines[0].text or "|" in lines[0].text):
+        found = [(line.where, split_line(line)) for line in lines]
+        if all(fields.count for _, fields in found):
+            return [(where, fields.name, str(fields.count)) for where, fields in found]
+    table = read_table(path, ("video", "frames"), ("dataset",))
+    return [(row.where, row["video"], row["frames"]) for row in table.rows
+            if not dataset or row["dataset"] in ("", dataset)]

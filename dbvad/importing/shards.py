@@ -10,7 +10,7 @@ import pyarrow as pa
 from dbvad.importing import BadInput
 from pipeline.contracts import Contract
 from pipeline.engine.store import Store
-from pipeline.manifest import Entry, Manifest, NoManifest, read, write
+from pipeline.manifest import FILE, Entry, Manifest, NoManifest, read, write
 
 VERSION = 1  # raised when the same input would give other rows
 
@@ -32,7 +32,7 @@ def publish(store: Store, contract: Contract, video_id: str, rows: pa.Table | It
             basis: dict[str, Any], meta: dict[str, Any] | None = None) -> bool:
     """Publish a shard unless it is there already; returns whether it had to be made."""
     mark = fingerprint(basis)
-    if store.is_current(contract.artifact, video_id, mark):
+    if store.is_whole(contract.artifact, video_id, mark):
         return False
     store.publish(contract, video_id, rows, fingerprint=mark, basis=basis, meta=meta)
     return True
@@ -55,6 +55,8 @@ def list_videos(store: Store, entries: Iterable[Entry], *, add: bool) -> list[st
     try:
         before = [entry for entry in read(store.root).entries if entry.video_id not in ours]
     except NoManifest:
+        if add and (store.root / FILE).exists():
+            raise  # whose videos it names is not known any more
         before = []
     write(store.root, Manifest((*ours.values(), *(before if add else ())), "import"))
     return [] if add else [entry.video_id for entry in before]

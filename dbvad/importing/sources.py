@@ -11,7 +11,7 @@ from typing import TypeVar
 from dbvad.importing import BadInput, ImportFault
 from dbvad.importing.arrays import AGAIN, Header, Layout, guess_layout, read_header, rows_crops_width
 from dbvad.importing.lists import Entry
-from dbvad.importing.names import AmbiguousName, Names, video_name
+from pipeline.lists.names import CROP_MARK, AmbiguousName, Names, video_name
 
 T = TypeVar("T")
 MOST_CROPS = 100
@@ -60,21 +60,36 @@ class Matched:
     unlisted: list[str] = field(default_factory=list)
 
 
-def scan(root: Path) -> dict[str, Files]:
+def scan(root: Path, mark: str = CROP_MARK) -> dict[str, Files]:
     """The .npy files below a folder by video id: the path below it, without `__k.npy`. Raises ImportFault.
 
-    Bytes of a name that are no UTF-8 are spelt out, as the pipeline does.
+    `mark`: what stands before the crop's number. Bytes of a name that are no UTF-8 are spelt out, as the pipeline does.
     """
     if not root.is_dir():
         raise ImportFault(f"no folder at {root}: give the folder of the feature files")
     found: dict[str, Files] = defaultdict(dict)
     for path in _walk(root):
         shown = os.fsencode(os.path.relpath(path, root)).decode("utf-8", "backslashreplace")
-        video_id, crop = video_name(shown)
+        video_id, crop = video_name(shown, mark)
         found[video_id][crop] = Path(path)
     if not found:
         raise ImportFault(f"no .npy file below {root}: give the folder of the feature files")
     return dict(sorted(found.items()))
+
+
+def settle_crops(entries: Sequence[Entry], files: dict[str, Files], crops: dict[str, Files]) -> dict[str, Files]:
+    """One of two readings of a folder whose names all end in _0 to _4, or in _0 to _9: `files`, a video each, or
+    `crops` of fewer videos. The lists decide where they name videos of one reading only. Raises ImportFault.
+    """
+    numbers = {tuple(sorted(k for k in found if k is not None)) for found in crops.values()}
+    if numbers not in ({tuple(range(5))}, {tuple(range(10))}) or any(None in found for found in crops.values()):
+        return files
+    as_files, as_crops = Names(files), Names(crops)
+    if not any(as_files.matches(entry.name) for entry in entries):
+        return crops if any(as_crops.matches(entry.name) for entry in entries) else files
+    count = len(next(iter(crops.values())))
+    raise ImportFault(f"the names of all {len(files)} files end in _0 to _{count - 1}: they are {len(crops)} videos of "
+                      f"{count} crops each (then add --crop-mark _), or {len(files)} videos (--crop-mark __)")
 
 
 def match(entries: Sequence[Entry], folder: dict[str, Files], root: Path, *, only_listed: bool) -> Matched:
@@ -112,17 +127,27 @@ def match(entries: Sequence[Entry], folder: dict[str, Files], root: Path, *, onl
 def inspect(sources: Iterable[Source], layout: Layout | None) -> list[Source]:
     """Read the headers, settle each file's layout, and put aside the videos that are unlike the others.
 
-    Most videos decide: on the layout where a shape can be read both ways, on the width, and on the crops of a split.
+    Most videos decide on the width, and on the crops of a split. A shape that can be read both ways is read as all
+    others of its split and kind are; where they differ, or there is none, the video is put aside.
     """
     known = [_with_headers(source) for source in sources]
-    votes = Counter(guess_layout(source.headers[0].shape) for source in known if source.headers)
-    del votes[None], votes["td"]
-    usual = layout or (votes.most_common(1)[0][0] if votes else None)
-    known = [_checked(source, lambda s: _with_layout(s, usual, forced=layout is not None)) for source in known]
+    seen: dict[tuple[str, str, int], set[Layout]] = defaultdict(set)
+    for source in known:
+        if source.headers and (guessed := guess_layout(source.headers[0].shape)) in ("tcd", "ctd"):
+            seen[_kind(source)].add(guessed)
+    usual = {kind: next(iter(layouts)) if len(layouts) == 1 else None for kind, layouts in seen.items()}
+    known = [_checked(source, lambda s: _with_layout(s, layout or usual.get(_kind(s)), forced=layout is not None))
+             for source in known]
     width = _most_common(source.shape[2] for source in known if not source.problem)
     crops = {split: _most_common(source.crops for source in known if not source.problem and source.split == split)
              for split in {source.split for source in known}}
     return [_checked(source, lambda s: _like_the_others(s, width, crops[s.split])) for source in known]
+
+
+def _kind(source: Source) -> tuple[str, str, int]:
+    """Files that one program wrote: of one split, type and width."""
+    header = source.headers[0]
+    return source.split, header.dtype.str, header.shape[-1]
 
 
 def _with_headers(source: Source) -> Source:

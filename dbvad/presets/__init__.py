@@ -9,6 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from dbvad.training.config import TrainConfig
+from pipeline.lists.labels import class_in_path, find_label, same_label, says_normal
+from pipeline.lists.names import bare_name, nfc, video_name
 
 FOLDER = Path(__file__).parent
 
@@ -20,13 +22,15 @@ class PresetError(ValueError):
 class LabelRule(BaseModel):
     """How lists write the labels of a video: names or codes, joined by `separator`.
 
-    `normal`: what a normal video goes by (case does not matter; nothing at all also means normal). `codes`: code ->
-    label. `filler`: stands for no label. `in_names`: pattern whose group 1 is the labels' text in a video's name.
+    `normal`: what a normal video goes by (compared as labels are; nothing at all also means normal); `normal_word`: so
+    does any text that holds the word. `codes`: code -> label. `filler`: stands for no label. `in_names`: pattern whose
+    group 1 is the labels' text in a video's name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     normal: tuple[str, ...] = ("normal",)
+    normal_word: bool = False
     codes: dict[str, str] = Field(default_factory=dict)
     separator: str = "|"
     filler: str = ""
@@ -37,20 +41,32 @@ class LabelRule(BaseModel):
 
         Without `classes` any label will do.
         """
-        if text.strip().lower() in map(str.lower, self.normal):
+        if self.is_normal(text):
             return ()
         parts = [part.strip() for part in text.split(self.separator)]
-        found = [self.codes.get(part, part) for part in parts if part not in ("", self.filler)]
-        for label in found:
-            if classes and label not in classes:
-                known = [*self.codes, *classes, *self.normal]
-                raise PresetError(f"no class {label!r}: {_nearest(label, known)}")
-        return tuple(label for label in dict.fromkeys(found) if label.lower() not in map(str.lower, self.normal))
+        found = [nfc(self.codes.get(part, part)) for part in parts if part not in ("", self.filler)]
+        labels = dict.fromkeys(label if not classes else self._known(label, classes) for label in found)
+        return tuple(label for label in labels if not self.is_normal(label))
 
-    def from_name(self, video_id: str) -> str | None:
+    def is_normal(self, text: str) -> bool:
+        """Whether a text stands for a normal video."""
+        return any(same_label(text, name) for name in self.normal) or (self.normal_word and says_normal(text))
+
+    def class_of(self, name: str, classes: tuple[str, ...] = ()) -> str | None:
+        """The labels' text that a video's path shows by the rule, in its name or as a known class; None if none."""
+        return self.from_name(name) or class_in_path(video_name(name)[0], classes, self.is_normal)
+
+    def from_name(self, name: str) -> str | None:
         """The labels' text in a video's name; None if there is none."""
-        found = re.search(self.in_names, video_id) if self.in_names else None
+        found = re.search(self.in_names, bare_name(video_name(name)[0])) if self.in_names else None
         return found[1] if found else None
+
+    def _known(self, label: str, classes: tuple[str, ...]) -> str:
+        if self.is_normal(label):
+            return label
+        if (found := find_label(label, classes)) is None:
+            raise PresetError(f"no class {label!r}: {_nearest(label, [*self.codes, *classes, *self.normal])}")
+        return found
 
 
 class Preset(BaseModel):

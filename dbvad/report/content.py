@@ -14,6 +14,7 @@ from dbvad.report.ladder import LadderError, read_ladder
 from dbvad.report.provenance import Making, run_facts
 from dbvad.report.strategies import NAMES, Tally, disagreement
 from dbvad.report.timeline import SPARK, Row, Shown
+from pipeline.lists.remarks import remarks_from
 
 EXAMPLES = 6  # videos offered on which the key frame strategies differ
 EXTREMES = 4  # best, worst and most alarming normal videos shown
@@ -29,7 +30,8 @@ MEANING = {
     "macro_auc": "mean of the AUCs inside each abnormal video",
     "video_auc": "how often an abnormal video scores higher than a normal one",
 }
-PARTS = ("dataset", "result", "metrics", "scores", "curves", "truth", "train_truth", "texts", "strategies", "ladder")
+PARTS = ("dataset", "result", "metrics", "scores", "curves", "truth", "train_truth", "texts", "strategies", "ladder",
+         "damage")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Collected:
         self.numbers: dict[str, int] = {}
         self.tallies = {strategy: Tally() for strategy in NAMES}
         self.telling: list[tuple[tuple[float, ...], int]] = []  # how far the strategies differ, and the video's number
-        self.described = 0
+        self.described = self.damaged = 0
         self._wanted = {video_id for ids in chosen.extremes.values() for video_id in ids}
 
     def add(self, number: int, shown: Shown, inputs: Inputs) -> None:
@@ -95,6 +97,7 @@ class Collected:
         self.rows.append(row)
         self.numbers[video_id] = number
         self.described += bool(row.text)
+        self.damaged += shown.damaged
         if row.judged and video_id in self._wanted and data["frames"]["at"]:
             peak = row.judged.peak_frame / shown.frames * data["end"]
             nearest = min(range(len(data["frames"]["at"])), key=lambda k: abs(data["frames"]["at"][k] - peak))
@@ -117,6 +120,7 @@ def content(inputs: Inputs, chosen: Chosen, collected: Collected, making: Making
                      for video_id in video_ids] for title, video_ids in chosen.extremes.items()}
     return {
         "missing": {part: missing.get(part, "") for part in PARTS}, "result": result,
+        "warnings": [str(remark) for remark in remarks_from(result.get("warnings", ()))],
         "run": _title(inputs.run),
         "counts": _counts(inputs.videos), "left_out": len(inputs.videos) - len(chosen.videos),
         "headline": [(METRICS[name], MEANING[name], *_bounds(result, name)) for name in _headline(result)],
@@ -144,6 +148,9 @@ def _ladders(inputs: Inputs, missing: dict[str, str]) -> list[dict[str, Any]]:
 
 def _explain(inputs: Inputs, collected: Collected, drawn: bool, missing: dict[str, str]) -> None:
     """Add why parts of the page stay out that only the shards could tell."""
+    if collected.damaged:
+        missing["damage"] = (f"Damaged shards of {collected.damaged} videos are not shown: `dbvad artifacts verify` "
+                             "names each, with the command that mends it.")
     trained = any(row.video.split == "train" for row in collected.rows)
     if trained and not collected.described:
         missing["texts"] = "No video has a description yet: `dbvad pipeline run describe`."

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from pipeline.engine.store import Store
+from pipeline.engine.store import MissingShard, Store
 
 WIDTH, QUALITY = 192, 55  # chosen here: about 4 kB a picture of a street, and a person in it can still be told
 CHUNK = 64  # frames in memory at a time, the row group of a decode shard
@@ -32,7 +32,7 @@ def shrink(jpeg: bytes, width: int = WIDTH) -> bytes | None:
 
 def thumbnails(store: Store, video_id: str, wanted: Iterable[int], pool: Executor, width: int = WIDTH,
                ) -> dict[int, bytes]:
-    """Shrunk pictures of the wanted frames by frame index; those that cannot be read are left out."""
+    """Shrunk pictures of the wanted frames by frame index; those that cannot be read are left out. Raises Damaged."""
     indices = pa.array(sorted(set(wanted)), pa.int64())
     found: dict[int, bytes] = {}
     if not len(indices):
@@ -42,8 +42,8 @@ def thumbnails(store: Store, video_id: str, wanted: Iterable[int], pool: Executo
             rows = table.filter(pc.is_in(table["frame_idx"], indices))
             small = pool.map(shrink, rows["jpeg"].to_pylist(), [width] * rows.num_rows)
             found |= {index: jpeg for index, jpeg in zip(rows["frame_idx"].to_pylist(), small, strict=True) if jpeg}
-    except (OSError, pa.ArrowException):
-        pass  # no shard, or a torn one: what was read so far is shown
+    except MissingShard:
+        pass
     return found
 
 

@@ -1,6 +1,5 @@
 """What a report is made from: the videos, and where there are any, a run's result and scores, and the truth."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,12 +7,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dbvad.detection.contracts import DETECT, SPLIT
-from dbvad.evaluation.groundtruth import AnnotationError, Annotations, Format, Segment, match, read_annotations
+from dbvad.evaluation.groundtruth import (
+    AnnotationError,
+    Annotations,
+    Format,
+    Segment,
+    Times,
+    decoded_times,
+    match,
+    read_annotations,
+)
 from pipeline.contracts import STAGES
-from pipeline.engine.store import Store
+from pipeline.engine.files import Damaged, read_record
+from pipeline.engine.store import Store, open_sealed
 from pipeline.manifest import Entry, NoManifest, current
 from pipeline.manifest import read as read_manifest
 
@@ -85,16 +93,8 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
     if not videos:
         raise ReportError(f"nothing to report on: no videos in {store.root} and no scores of a run. Run "
                           f"`dbvad pipeline run` first, or name another folder by --artifacts")
-    truth = _read_truth(videos, scores, result, annotations, format, missing)
+    truth = _read_truth(videos, scores, result, annotations, format, missing, decoded_times(store, entries))
     return Inputs(store, run, entries, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
-
-
-def read_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    """Rows of a shard; none if it is not there, torn or foreign."""
-    try:
-        return pq.ParquetFile(path).read(columns=columns).to_pylist()
-    except (OSError, ValueError):
-        return []
 
 
 def _read_entries(store: Store) -> dict[str, Entry]:
@@ -111,7 +111,7 @@ def _read_videos(store: Store, entries: Mapping[str, Entry], scores: Mapping[str
     columns = ["fps", "duration_s", "n_frames", "width", "height", "codec"]
     found = {}
     for video_id, entry in entries.items():
-        rows = read_rows(store.path("ingest", video_id), columns) if current(store, entry, "ingest") else []
+        rows = store.read("ingest", video_id, columns).to_pylist() if current(store, entry, "ingest") else []
         found[video_id] = Video(video_id, entry.split, _labels(entry), **rows[0] if rows else {})
     unknown = {video_id: Video(video_id, "test") for video_id in scores if video_id not in found}
     return tuple(sorted([*found.values(), *unknown.values()], key=lambda video: video.video_id))
@@ -144,13 +144,15 @@ def _read_result(run: Path | None, missing: dict[str, str]) -> Mapping[str, Any]
         return None
     path = run / RESULT
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+        result = read_record(path, f"Run `dbvad evaluate {run}` again.")
+        if not isinstance(result.get("metrics"), dict):
             raise ValueError("it holds no metrics")
         return result
     except FileNotFoundError:
         missing["result"] = (f"This run has not been evaluated: `dbvad evaluate {run} --annotations FILE` writes "
                              f"{RESULT} and {SCORES}.")
+    except Damaged as error:
+        missing["result"] = str(error)
     except (OSError, ValueError) as error:
         missing["result"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
     return None
@@ -159,12 +161,12 @@ def _read_result(run: Path | None, missing: dict[str, str]) -> Mapping[str, Any]
 def _read_scores(run: Path, missing: dict[str, str]) -> dict[str, Scores]:
     path = run / SCORES
     try:
-        table = pq.read_table(path, columns=["video_id", "start", "end", "score"])
-        found = _split(table)
+        with open_sealed(path) as file:
+            found = _split(file.read(columns=["video_id", "start", "end", "score"]))
     except FileNotFoundError:
         missing["scores"] = f"This run has no scores: `dbvad evaluate {run}` writes {SCORES}."
         return {}
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError) as error:
         missing["scores"] = f"{path} cannot be read ({error}): run `dbvad evaluate {run}` again."
         return {}
     if not found:
@@ -197,10 +199,12 @@ def _read_ladders(run: Path | None, named: Sequence[Path], missing: dict[str, st
     found, faults = [], []
     for path in named or beside:
         try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            found.append(read_record(path, "Run `dbvad ablate` again."))
         except FileNotFoundError:
             faults.append(f"There is no file {path}.")
-        except (OSError, ValueError) as error:
+        except Damaged as error:
+            faults.append(str(error))
+        except OSError as error:
             faults.append(f"{path} cannot be read ({error}).")
     if not found and not faults:
         faults = ["No ablation is shown here: `dbvad ablate modules --annotations FILE` runs one, and `dbvad report "
@@ -211,7 +215,8 @@ def _read_ladders(run: Path | None, named: Sequence[Path], missing: dict[str, st
 
 
 def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result: Mapping[str, Any] | None,
-                given: Path | None, format: Format, missing: dict[str, str]) -> dict[str, tuple[Segment, ...]]:
+                given: Path | None, format: Format, missing: dict[str, str], times: Times,
+                ) -> dict[str, tuple[Segment, ...]]:
     recorded = (result or {}).get("annotations") or {}
     path = given or (Path(recorded["path"]) if recorded.get("path") else None)
     if path is None:
@@ -220,7 +225,7 @@ def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result:
         return {}
     try:
         annotations = read_annotations(path, format if given else recorded.get("format", "auto"))
-        return _matched(annotations, videos, scores, recorded.get("ends", "inclusive"), missing)
+        return _matched(annotations, videos, scores, recorded.get("ends", "inclusive"), missing, times)
     except AnnotationError as error:
         if given:
             raise
@@ -230,16 +235,17 @@ def _read_truth(videos: tuple[Video, ...], scores: Mapping[str, Scores], result:
 
 
 def _matched(annotations: Annotations, videos: tuple[Video, ...], scores: Mapping[str, Scores], ends: Any,
-             missing: dict[str, str]) -> dict[str, tuple[Segment, ...]]:
+             missing: dict[str, str], times: Times) -> dict[str, tuple[Segment, ...]]:
     """Truth of the test videos, as evaluation has it, and of training videos where the file names them too."""
     frames = {video.video_id: int(scores[video.video_id].edges[-1]) if video.video_id in scores else video.n_frames
               for video in videos}
     sizes = {video.video_id: (frames[video.video_id] or 2**62, video.fps) for video in videos}
     tested = {video.video_id for video in videos if video.split == "test"}
-    truth = dict(match(annotations, {key: size for key, size in sizes.items() if key in tested}, ends=ends).segments)
+    truth = dict(match(annotations, {key: size for key, size in sizes.items() if key in tested}, ends=ends,
+                       times=times).segments)
     try:
         rest = {key: size for key, size in sizes.items() if key not in tested}
-        truth |= match(annotations, rest, ends=ends).segments
+        truth |= match(annotations, rest, ends=ends, times=times).segments
     except AnnotationError as error:
         missing["train_truth"] = f"No true events are shown in training videos: {error}."
     return {video.video_id: () for video in videos if video.labels == ()} | truth

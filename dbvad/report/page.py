@@ -24,7 +24,7 @@ from dbvad.report.inputs import Inputs
 from dbvad.report.judge import judge
 from dbvad.report.provenance import Making
 from dbvad.report.timeline import show
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file, writing
 
 ONE_PAGE = 200  # videos; more of them, and the page would take seconds to open
 FRAMES = 4000  # pictures in a report, shared out; chosen here: a page of some 20 MB
@@ -48,7 +48,7 @@ def write_report(inputs: Inputs, page: Path, *, max_videos: int | None = None, f
                  track: Track = lambda items, total: items) -> Written:
     """Write `page`, replaced whole, and its data folder. Reads the shards of one video at a time.
 
-    `max_videos`: the rest is left out; `frames`: pictures a video at most, 0 for none.
+    `max_videos`: the rest is left out; `frames`: pictures a video at most, 0 for none. Raises WriteError.
     """
     judged = {video_id: judge(video_id, scores, inputs.truth.get(video_id))
               for video_id, scores in inputs.scores.items()}
@@ -60,7 +60,7 @@ def write_report(inputs: Inputs, page: Path, *, max_videos: int | None = None, f
     beside = len(chosen.videos) > ONE_PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     collected, making = Collected(chosen), Making()
-    with (tempfile.TemporaryFile("w+", encoding="utf-8") as spool,
+    with (writing(page), tempfile.TemporaryFile("w+", encoding="utf-8", dir=page.parent) as spool,
           ThreadPoolExecutor(os.cpu_count() or 1) as pool):
         for number, video in enumerate(track(chosen.videos, len(chosen.videos))):
             shown = show(inputs, video, judged.get(video.video_id), frames, pool)

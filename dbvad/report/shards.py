@@ -1,21 +1,21 @@
-"""The shards of one video, read once; what is missing or torn is left empty and can say so."""
+"""The shards of one video, read once; what is missing or damaged is left empty and can say so."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dbvad.report.inputs import Video, read_rows
+from dbvad.report.inputs import Video
 from pipeline.contracts import STAGES
+from pipeline.engine.files import Damaged
 from pipeline.engine.store import Footer, Store
 from pipeline.manifest import Entry, holds, set_aside
 
 TRAINING_ONLY = ("select", "describe", "embed")
+TIME_COLUMNS, SCORE_COLUMNS = ["frame_idx", "pts_s"], ["frame_idx", "crop", "relevance", "novelty"]
 KEY_COLUMNS = ["rank", "frame_idx", "score", "strategy"]
 TEXT_COLUMNS = ["text", "model", "revision", "prompt_id", "finish_reason", "flags"]
 
@@ -33,6 +33,7 @@ class Shards:
     novelty: np.ndarray
     keys: tuple[Mapping[str, Any], ...]
     described: Mapping[str, Any] | None
+    damaged: tuple[str, ...] = ()  # what is wrong, and the remedy
 
     @property
     def imported(self) -> bool:
@@ -49,6 +50,7 @@ class Shards:
 
     def lacking(self, video: Video, *, pictures: bool, scored: bool) -> Iterator[str]:
         """A sentence for each part that is not there, and what to run."""
+        yield from dict.fromkeys(self.damaged)
         only = f"--video {quote(video.video_id)}"
         if "ingest" not in self.footers:
             yield f"Length, rate and size of this video are not known: `dbvad pipeline run ingest {only}`."
@@ -74,32 +76,37 @@ class Shards:
 def read_shards(store: Store, entry: Entry | None) -> Shards:
     """Everything of a video but the pictures, as today's dataset has it (None: it has no such video).
 
-    Never raises for a shard that is missing, broken or of another making.
+    Never raises for a shard that is missing, damaged or of another making.
     """
     # The rest is empty by design.
     made = [stage for stage in STAGES if entry and (entry.split == "train" or stage not in TRAINING_ONLY)]
-    footers = {stage: footer for stage in made
-               if entry and (footer := store.footer(stage, entry.video_id)) and holds(entry, stage, footer)
-               and not set_aside(store, entry, stage)}
-    paths = {stage: store.path(stage, footer.video_id) for stage, footer in footers.items()}
-    frame_idx, pts_s = _columns(paths.get("decode"), ["frame_idx", "pts_s"])
-    first_frame, crop, relevance, novelty = _columns(paths.get("score"), ["frame_idx", "crop", "relevance", "novelty"])
+    footers: dict[str, Footer] = {}
+    damaged: list[str] = []
+
+    def read(stage: str, columns: list[str]) -> pa.Table | None:
+        if entry is None or stage not in made:
+            return None
+        try:
+            footer = store.whole_footer(stage, entry.video_id)
+            if footer is None or not holds(entry, stage, footer) or set_aside(store, entry, stage):
+                return None
+            table = store.read(stage, entry.video_id, columns)
+        except Damaged as error:
+            damaged.append(f"{error}.")
+            return None
+        footers[stage] = footer
+        return table
+
+    frame_idx, pts_s = _arrays(read("decode", TIME_COLUMNS), TIME_COLUMNS)
+    first_frame, crop, relevance, novelty = _arrays(read("score", SCORE_COLUMNS), SCORE_COLUMNS)
     centre = crop == 0
-    keys = sorted(_rows(paths.get("select"), KEY_COLUMNS), key=lambda row: row["rank"])
-    described = _rows(paths.get("describe"), TEXT_COLUMNS)
-    return Shards(footers, frame_idx, pts_s, first_frame[centre], relevance[centre], novelty[centre], tuple(keys),
-                  described[0] if described else None)
+    keys, described = read("select", KEY_COLUMNS), read("describe", TEXT_COLUMNS)
+    for stage in ("ingest", "embed"):
+        read(stage, [])
+    return Shards(footers, frame_idx, pts_s, first_frame[centre], relevance[centre], novelty[centre],
+                  tuple(sorted(keys.to_pylist(), key=lambda row: row["rank"])) if keys else (),
+                  described.to_pylist()[0] if described else None, tuple(damaged))
 
 
-def _rows(path: Path | None, names: list[str]) -> list[dict[str, Any]]:
-    return read_rows(path, names) if path else []
-
-
-def _columns(path: Path | None, names: list[str]) -> list[np.ndarray]:
-    if path is None:
-        return [np.zeros(0) for _ in names]
-    try:
-        table = pq.ParquetFile(path).read(columns=names)
-        return [table[name].to_numpy() for name in names]
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        return [np.zeros(0) for _ in names]
+def _arrays(table: pa.Table | None, names: list[str]) -> list[np.ndarray]:
+    return [np.zeros(0) if table is None else table[name].to_numpy() for name in names]

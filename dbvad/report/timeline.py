@@ -4,7 +4,7 @@ import base64
 import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from dbvad.report.inputs import Inputs, Scores, Video
 from dbvad.report.judge import Judged
 from dbvad.report.shards import Shards, read_shards
 from dbvad.report.strategies import Comparison, compare
+from pipeline.engine.files import Damaged
 from pipeline.engine.store import Footer
 
 MAX_POINTS = 2000  # of a curve; a longer one shows the highest score of each of as many equal parts
@@ -53,17 +54,22 @@ class Shown:
     comparison: Comparison | None
     frames: int
     footers: Mapping[str, Footer]
+    damaged: bool
 
 
 def show(inputs: Inputs, video: Video, judged: Judged | None, budget: int, pool: Executor) -> Shown:
-    """Read one video; what is missing or torn is left out and said in `data["missing"]`. `budget`: pictures at most,
+    """Read one video; what is missing or damaged is left out and said in `data["missing"]`. `budget`: pictures at most,
     beside those of key frames and of the highest score; 0 for none at all."""
     shards, scores = read_shards(inputs.store, inputs.entries.get(video.video_id)), inputs.scores.get(video.video_id)
     frames = (int(scores.edges[-1]) if scores else shards.frames) or video.n_frames or 1
     clock = _clock(shards.frame_idx, shards.pts_s, video.fps, frames)
     comparison = _compare(video, shards, clock)
     wanted = _wanted(shards, comparison, judged, budget) if budget else set()
-    images = thumbnails(inputs.store, video.video_id, wanted, pool)
+    images: dict[int, bytes] = {}
+    try:
+        images = thumbnails(inputs.store, video.video_id, wanted, pool)
+    except Damaged as error:
+        shards = replace(shards, damaged=(*shards.damaged, f"{error}."))
     segments = inputs.truth.get(video.video_id)
     event = None if comparison is None or not comparison.event.any() else {
         "x": _rounded(clock.at(comparison.frames), 3), "y": _rounded(comparison.event, 3)}
@@ -82,7 +88,7 @@ def show(inputs: Inputs, video: Video, judged: Judged | None, budget: int, pool:
         "text": shards.described,
         "missing": list(shards.lacking(video, pictures=bool(images) or not budget, scored=scores is not None)),
     }
-    return Shown(_row(video, judged, data), data, comparison, frames, shards.footers)
+    return Shown(_row(video, judged, data), data, comparison, frames, shards.footers, bool(shards.damaged))
 
 
 def _row(video: Video, judged: Judged | None, data: Mapping[str, Any]) -> Row:

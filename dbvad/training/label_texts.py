@@ -10,6 +10,7 @@ import torch
 from dbvad.data.dataset import NORMAL, OPEN_CLIP, DataError, Index, TrainingData, few
 from dbvad.model.sfp import LabelTable, PromptedLabels
 from dbvad.training.config import TrainConfig
+from pipeline.lists.labels import find_label
 
 
 def label_texts(config: TrainConfig, data: TrainingData, device: torch.device) -> PromptedLabels | LabelTable:
@@ -72,19 +73,16 @@ def _text_model(config: TrainConfig, index: Index) -> tuple[str, str | None]:
 
 
 def _read_table(path: Path, classes: Sequence[str]) -> torch.Tensor:
-    """The classes' rows of an .npz with `labels` (N,) and `embeddings` (N, D'); names compared by their letters."""
+    """The classes' rows of an .npz with `labels` (N,) and `embeddings` (N, D'); names compared as labels are."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            rows = {_letters(name): row for name, row in zip(file["labels"].tolist(), file["embeddings"], strict=True)}
+            rows = dict(zip(file["labels"].tolist(), file["embeddings"], strict=True))
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"label_embeddings: {path} cannot be used ({error}): needed is an .npz with `labels` and "
                         f"`embeddings`") from error
-    missing = [name for name in classes if _letters(name) not in rows]
+    found = [find_label(name, rows) for name in classes]
+    missing = [name for name, label in zip(classes, found, strict=True) if label is None]
     if missing:
         raise DataError(f"label_embeddings: {path} has no row for {few(missing)} (it has {few(list(rows), 20)}); "
                         f"the normal class is called {NORMAL!r}")
-    return torch.tensor(np.stack([rows[_letters(name)] for name in classes]), dtype=torch.float32)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return torch.tensor(np.stack([rows[label] for label in found if label is not None]), dtype=torch.float32)

@@ -30,6 +30,7 @@ from dbvad.training.label_texts import label_texts
 from dbvad.training.network import Losses, TrainingNetwork
 from dbvad.training.run import Result, Run, TrainError, clear, refuse_to_mix, uses_text
 from dbvad.training.runlog import RunLog
+from pipeline.engine.files import WriteError, atomic_file
 from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device, pick_precision
 
@@ -47,12 +48,18 @@ def train(config: TrainConfig, artifacts: Path, out: Path, *, resume: bool = Fal
 
     A resumed run needs the configuration and the data that it was begun with. Under torchrun the processes share each
     batch. `data`: the training videos where they are open already. `quiet`: without progress. Raises TrainError,
-    Interrupted, DataError, FeatureError, CheckpointError.
+    WriteError, Interrupted, DataError, FeatureError, CheckpointError.
     """
     with join() as group:
         if group.leads and not resume:
             refuse_to_mix(out, overwrite)
-        return _train(config, artifacts, out, resume, group, data, quiet)
+        try:
+            return _train(config, artifacts, out, resume, group, data, quiet)
+        except WriteError as error:
+            if not (out / CHECKPOINT).exists():
+                raise
+            raise TrainError(f"{error}. The last checkpoint is kept, go on from it with: dbvad train --resume --out "
+                             f"{out}") from error
 
 
 def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group: Group, data: TrainingData | None,
@@ -84,7 +91,8 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
         run.restore(saved)
     elif group.leads:
         clear(out)
-        (out / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        with atomic_file(out / "config.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
     def plan(epoch: int) -> np.ndarray:
         whole = epoch_batches(chosen, data.abnormal[chosen], crops=data.index.crops, batch=config.batch,

@@ -1,6 +1,5 @@
 """A training run in progress: what changes from step to step, and how it is kept."""
 
-import json
 import math
 import shutil
 import time
@@ -20,7 +19,7 @@ from dbvad.training.distributed import Group
 from dbvad.training.losses import bag_scores
 from dbvad.training.network import TrainingNetwork
 from dbvad.training.runlog import RunLog, plain
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file, write_record
 
 BEST = "best.safetensors"
 COUNTERS = ("step", "loss_sum", "loss_count", "loss", "best", "best_epoch", "holdout_auc")
@@ -138,7 +137,7 @@ class Run:
             dropped=data.index.dropped, classes=data.classes, data=data.fingerprint, device=str(self.device),
             precision=precision, processes=self.group.size, seconds=seconds, waited=self.waited / max(seconds, 1e-9))
         if self.group.leads:
-            (self.out / "train.json").write_text(json.dumps(plain(asdict(result)), indent=2, ensure_ascii=False) + "\n")
+            write_record(self.out / "train.json", plain(asdict(result)))
             if self.config.select == "holdout":
                 with atomic_file(self.out / MODEL) as temporary:
                     shutil.copyfile(self.out / BEST, temporary)

@@ -1,17 +1,21 @@
 """The metrics of a run: JSON lines, and TensorBoard where it is installed."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
+
+from pipeline.engine.files import atomic_file, writing
+from pipeline.engine.lines import line, whole_lines
 
 
 class RunLog:
     """Context manager that writes log.jsonl; a resumed run keeps what lies up to step `keep` and goes on there."""
 
     def __init__(self, path: Path, keep: int = 0) -> None:
-        old = path.read_text().splitlines() if keep and path.exists() else []
-        path.write_text("".join(line + "\n" for line in old if json.loads(line)["step"] <= keep))
+        old = [told for told in whole_lines(path) if told["step"] <= keep] if keep and path.exists() else []
+        self.path = path
+        with atomic_file(path) as temporary:
+            temporary.write_text("".join(_line(told) for told in old), encoding="utf-8")
         self.file = path.open("a", encoding="utf-8")
         self.board: Any = None
         try:
@@ -23,8 +27,9 @@ class RunLog:
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
         """One line of numbers at a step."""
-        self.file.write(json.dumps(plain({"step": step} | numbers)) + "\n")
-        self.file.flush()
+        with writing(self.path):
+            self.file.write(_line({"step": step} | numbers))
+            self.file.flush()
         if self.board:
             for name, value in numbers.items():
                 if math.isfinite(value):
@@ -37,6 +42,10 @@ class RunLog:
         self.file.close()
         if self.board:
             self.board.close()
+
+
+def _line(content: dict[str, Any]) -> str:
+    return line(plain(content))
 
 
 def plain(value: Any) -> Any:

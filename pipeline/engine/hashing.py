@@ -1,13 +1,12 @@
 """Content hashes of files, remembered by size and time of change, so that an unchanged file is read once."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import Damaged, read_record, write_record
 
 CHUNK = 4 << 20
 
@@ -29,11 +28,9 @@ class HashCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
-        self.known: dict[str, list[int | str]] = known if isinstance(known, dict) else {}
+        self.known: dict[str, list[int | str]] = {}
+        with suppress(OSError, Damaged):  # then all is read once more
+            self.known = read_record(path, "Nothing needs doing")["files"]
         self.changed = False
 
     def is_fresh(self, key: str, stat: os.stat_result) -> bool:
@@ -52,6 +49,6 @@ class HashCache:
         """Write the cache whole or not at all; nothing if nothing changed."""
         if self.changed:
             # A run that starts at this moment may sweep the temporary file away: then it is read once more, no harm.
-            with suppress(FileNotFoundError), atomic_file(self.path) as temporary:
-                temporary.write_text(json.dumps(self.known, ensure_ascii=True), encoding="ascii")
+            with suppress(FileNotFoundError):
+                write_record(self.path, {"files": self.known}, indent=None)
             self.changed = False

@@ -21,13 +21,14 @@ from pathlib import Path
 import psutil
 
 from pipeline.contracts import ContractError
+from pipeline.engine.files import FORBIDDEN, FULL, Damaged, WriteError
 from pipeline.engine.plan import Unit
+from pipeline.engine.printable import printable
 from pipeline.engine.spawn import INTERRUPTS, SPAWN, die_with
 from pipeline.engine.stage import BadVideo, Product, Stage, StageError, Worker
 from pipeline.engine.store import Store
 
 LOG_TAIL_BYTES = 2000
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # every further video would fail alike
 REPORT_IT = "see `dbvad pipeline failures --traceback`; then run with --retry-failed, or report it"
 
 
@@ -178,6 +179,9 @@ def _work(stage: Stage, worker: Worker, store: Store, unit: Unit, say: Callable[
                              basis=unit.basis, meta=product.meta)
         say(Report("done", unit.video_id, time.monotonic() - began, rows, _peak_mb()))
     except BaseException as error:  # Rust libraries panic with no Exception, and a thread's SystemExit goes unheard
+        if isinstance(error, Damaged):
+            error = BadVideo("damaged", f"{error.path} is damaged: {error.what}",
+                             store.mend(unit.video_id, error.path.relative_to(store.root).parts[0], stage.name))
         say(_failure(error, unit.video_id, time.monotonic() - began))
 
 
@@ -185,18 +189,19 @@ def _failure(error: BaseException, video_id: str = "", seconds: float = 0.0) -> 
     """Say whose fault an exception is: the video's, or (a full disk, a lost server) the whole stage's."""
     fault = {"kind": "error", "reason": f"{type(error).__name__}: {error}", "remedy": REPORT_IT,
              "traceback": traceback.format_exc()}
-    if isinstance(error, StageError) or (isinstance(error, OSError) and error.errno in DISK_FAULTS):
-        return Report("stage_error", video_id, seconds, fault={"reason": _printable(str(error))})
+    if isinstance(error, StageError) or _fails_all(error):
+        return Report("stage_error", video_id, seconds, fault={"reason": printable(str(error))})
     if isinstance(error, BadVideo):
         fault |= {"kind": error.kind, "reason": error.reason, "remedy": error.remedy}
     elif isinstance(error, ContractError):
         fault |= {"kind": "contract", "reason": str(error)}
-    return Report("bad", video_id, seconds, fault={key: _printable(text) for key, text in fault.items()})
+    return Report("bad", video_id, seconds, fault={key: printable(text) for key, text in fault.items()})
 
 
-def _printable(text: str) -> str:
-    """Spell out what is no UTF-8, as in odd file names: Parquet and terminals refuse it."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _fails_all(error: BaseException) -> bool:
+    """Whether every further video would fail alike: a full disk, or a folder that one may not write."""
+    return isinstance(error, OSError) and (
+        error.errno in (*FULL, errno.EROFS) or (isinstance(error, WriteError) and error.errno in FORBIDDEN))
 
 
 def _peak_mb() -> float:

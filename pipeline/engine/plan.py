@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pipeline.engine.files import Damaged
+from pipeline.engine.sealed import Unsealed
 from pipeline.engine.stage import Source, Stage, basis, fingerprint
-from pipeline.engine.store import Store
+from pipeline.engine.store import Store, look
 
 
 class State(StrEnum):
@@ -64,14 +66,21 @@ def _judge(stage: str, source: Source, print_: str, base: dict[str, Any], inputs
             return State.BLOCKED, unit.reason
     if store.is_current(stage, source.video_id, print_):
         return State.DONE, "up to date"
-    row = store.quarantined(stage, source.video_id)
-    if row and row["fingerprint"] == print_:
-        return State.QUARANTINED, f"{row['kind']}: {row['reason']}"
-    footer = store.footer(stage, source.video_id)
-    if footer is None:
-        there = store.path(stage, source.video_id).exists()
-        return State.MISSING, "the shard is torn or not ours" if there else "no shard yet"
-    return State.STALE, "; ".join(changes(footer.basis, base)) or "made under another fingerprint"
+    again = ""
+    try:
+        row = store.quarantined(stage, source.video_id)
+        if row and row["fingerprint"] == print_:
+            return State.QUARANTINED, f"{row['kind']}: {row['reason']}"
+    except Damaged:
+        again = "; its record in quarantine is damaged, so it is tried again"
+    try:
+        footer = look(store.path(stage, source.video_id))
+    except FileNotFoundError:
+        return State.MISSING, f"no shard yet{again}"
+    except (Unsealed, OSError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        return State.MISSING, f"the shard cannot be used: {what}{again}"
+    return State.STALE, ("; ".join(changes(footer.basis, base)) or "made under another fingerprint") + again
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """What a run tells: a live display on a terminal, plain lines elsewhere, and a JSON-lines log of every unit."""
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from pipeline.engine.lines import line
+from pipeline.engine.printable import printable
 
 PLAIN_EVERY_S = 5.0
 
@@ -83,13 +85,13 @@ class Reporter:
     def write(self, event: str, **fields: Any) -> None:
         """One line of the run log. A full disk is left to the stage that meets it: its message is the better one."""
         with suppress(OSError):
-            self.log.write(json.dumps({"at": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False)
-                           + "\n")
+            self.log.write(line({"at": round(time.time(), 3), "event": event, **fields}))
             self.log.flush()
 
     def _print(self, *parts: str | tuple[str, str]) -> None:
         """Text with styles, never markup: names of files may look like it. Long lines stay whole."""
-        self.console.print(Text.assemble(*parts), soft_wrap=True)
+        shown = [printable(part) if isinstance(part, str) else (printable(part[0]), part[1]) for part in parts]
+        self.console.print(Text.assemble(*shown), soft_wrap=True)
 
     def _plain(self, stage: str) -> str:
         done, total = self.finished[stage], self.totals[stage]

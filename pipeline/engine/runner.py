@@ -4,7 +4,7 @@ import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -201,7 +201,11 @@ class Run:
                            f"raise {child.stage.name}.memory_mb in stages.yaml, or shrink the video")
 
     def _lost(self, child: Child, kind: str, reason: str, remedy: str) -> None:
-        """A child is gone or must go: blame its video if it held one alone, else give each another try, alone."""
+        """A child is gone or must go: blame its video if it held one alone, else give each another try, alone.
+
+        A process can die without a fault of its video, or have another way of reading it: on a crash there is a second
+        try, in a child that is told so (`Source.cautious`).
+        """
         name = child.stage.name
         child.kill()
         self.children[name].remove(child)
@@ -214,12 +218,17 @@ class Run:
             if self.store.is_current(name, unit.video_id, unit.fingerprint) and not self.options.force:
                 self._ended(unit, "done")  # it had published, and died before it could say so
                 continue
-            if child.ready and len(child.units) == 1:
+            blamed = child.ready and len(child.units) == 1
+            broken = self.outcome.stage_errors.get(name)
+            if blamed and (kind != "crash" or unit.source.cautious or broken):
                 self._quarantine(unit, {"kind": kind, "reason": reason, "remedy": remedy,
                                         "traceback": child.log_tail()})
-            elif name in self.outcome.stage_errors:
-                self._ended(unit, "failed", reason=self.outcome.stage_errors[name])
+            elif broken:
+                self._ended(unit, "failed", reason=broken)
             else:
+                if blamed:
+                    self.reporter.note(f"{name}: {unit.video_id}: {reason}; it is tried once more", style="dim")
+                    unit = replace(unit, source=replace(unit.source, cautious=True))
                 self.suspects.add((name, unit.video_id))
                 self.ready[name].appendleft(unit)
 

@@ -38,6 +38,7 @@ class Source:
 
     `hash`: of its content, so that moving or touching it changes nothing. `facts`: what the dataset says of it
     (labels, split); a stage that reads one names it in `Stage.facts`. `problem`: why it cannot even be read.
+    `cautious`: a process died of it just now; a stage that has a safer way goes that one, and says so in its `meta`.
     """
 
     video_id: str
@@ -46,6 +47,7 @@ class Source:
     size: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
     problem: BadVideo | None = None
+    cautious: bool = False
 
 
 @dataclass

@@ -1,17 +1,19 @@
 """Where shards live: paths, atomic publish, footers, quarantine.
 
 A shard `<root>/<stage>/<video_id>.parquet` is its own completion record: the footer carries the fingerprint it was made
-under. There is no marker beside it that could disagree, and a torn or foreign file counts as not there.
+under. There is no marker beside it that could disagree, and a torn or foreign file counts as not there. Every shard is
+sealed (sealed.py), and what is read of it is checked when it is read.
 """
 
+import errno
 import hashlib
 import json
 import os
-import struct
-import threading
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +21,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contracts import QUARANTINE, Contract, ContractError
+from pipeline.engine.files import TEMP_MARK, Damaged, atomic_file
+from pipeline.engine.sealed import Unsealed, check_columns, read_seal, seal, verify
 
 FOOTER_KEY = b"dbvad"
-TEMP_MARK = ".tmp-"
-NAME_BYTES = 200  # of the 255 that file systems allow: room for the suffix, and for the mark of a temporary file
+NAME_BYTES = 190  # of the 255 that file systems allow: room for the suffix, and for the mark of a temporary file
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Footer:
     fingerprint: str
     basis: dict[str, Any]
     meta: dict[str, Any]
+    rows: int = 0
+
+    @property
+    def imported(self) -> bool:
+        """Whether `dbvad import` made it, and not a stage of the pipeline."""
+        return str(self.basis.get("version", "")).startswith("import-")
 
 
 class MissingShard(FileNotFoundError):
@@ -78,42 +87,103 @@ class Store:
             finally:
                 if writer is not None:
                     writer.close()
+            seal(temporary)
         return count
 
     def is_current(self, stage: str, video_id: str, fingerprint: str) -> bool:
-        """Whether a whole shard made under `fingerprint` is there.
+        """Whether a shard made under `fingerprint` is there, by its footer, which is whole.
 
-        Looks for the fingerprint in the raw Parquet footer, five times faster than parsing it: this is asked of every
-        unit at every run. The bytes inside the shard are not read; `dbvad artifacts verify` does that.
+        Looks for the fingerprint in the raw footer, five times faster than parsing it: this is asked of every unit at
+        every run. The columns are checked where they are read, and by `is_whole`.
         """
         try:
             with open(self.path(stage, video_id), "rb") as file:
-                end = file.seek(-8, os.SEEK_END)
-                length, magic = struct.unpack("<I4s", file.read(8))
-                if magic != b"PAR1" or length > end:
-                    return False
-                file.seek(end - length)
-                return f'"fingerprint": "{fingerprint}"'.encode() in file.read(length)
-        except OSError:
+                return f'"fingerprint": "{fingerprint}"'.encode() in read_seal(file).footer
+        except (OSError, Unsealed):
             return False
 
+    def is_whole(self, stage: str, video_id: str, fingerprint: str) -> bool:
+        """Whether a shard made under `fingerprint` is there and every byte of it is as it was written."""
+        try:
+            verify(self.path(stage, video_id))
+        except (OSError, Unsealed):
+            return False
+        return self.is_current(stage, video_id, fingerprint)
+
     def footer(self, stage: str, video_id: str) -> Footer | None:
-        """The footer of a shard; None if there is no shard, or it is torn, or not ours."""
+        """The footer of a shard; None if there is no shard, or it is torn, damaged, or not ours."""
         return read_footer(self.path(stage, video_id))
 
+    def whole_footer(self, stage: str, video_id: str) -> Footer | None:
+        """The footer of a shard, None if there is no shard. Raises Damaged where there is one that cannot be used."""
+        try:
+            return look(self.path(stage, video_id))
+        except FileNotFoundError:
+            return None
+        except Unsealed as error:
+            raise Damaged(self.path(stage, video_id), str(error), self.mend(video_id, stage)) from None
+
     def read(self, stage: str, video_id: str, columns: list[str] | None = None) -> pa.Table:
-        """The rows of a shard. Raises MissingShard."""
-        with pq.ParquetFile(self._there(stage, video_id)) as file:
+        """The rows of a shard, as they were written. Raises MissingShard, Damaged."""
+        with self._open(stage, video_id, columns) as file:
             return file.read(columns=columns, use_threads=False)
 
     def batches(self, stage: str, video_id: str, rows: int, columns: list[str]) -> Iterator[pa.Table]:
-        """The rows of a shard, `rows` at a time, so that a long video never lies in memory whole. Raises MissingShard.
+        """The rows of a shard, `rows` at a time, so that a long video never lies in memory whole.
 
-        Every batch but the last has exactly `rows` rows.
+        Every batch but the last has exactly `rows` rows. Raises MissingShard, Damaged, both before the first batch.
         """
-        with pq.ParquetFile(self._there(stage, video_id)) as file:
+        with self._open(stage, video_id, columns) as file:
             for batch in file.iter_batches(rows, columns=columns, use_threads=False):
                 yield pa.Table.from_batches([batch])
+
+    @contextmanager
+    def _open(self, stage: str, video_id: str, columns: list[str] | None) -> Iterator[pq.ParquetFile]:
+        """What was checked is what is read: one open file, whatever is put in its place meanwhile."""
+        path = self.path(stage, video_id)
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(open_sealed(path, columns))
+            except FileNotFoundError:
+                raise MissingShard(f"no {stage} shard for {video_id!r} in {self.root}: run `dbvad pipeline run {stage}`"
+                                   ) from None
+            except (Unsealed, OSError) as error:
+                if isinstance(error, OSError) and error.errno != errno.EIO:
+                    raise
+                raise Damaged(path, str(error), self.mend(video_id, stage)) from None
+            yield file
+
+    def rows(self, stage: str, video_id: str) -> int:
+        """How many rows a shard has, by its footer. Raises MissingShard, Damaged."""
+        with self._open(stage, video_id, []) as file:
+            return int(file.metadata.num_rows)
+
+    def check(self, path: Path, columns: list[str] | None = None) -> None:
+        """Check footer and columns (all by default) of a shard or a quarantine record by its path. Raises Damaged.
+
+        For those who read shards by other means (SQL).
+        """
+        try:
+            verify(path, columns)
+        except Unsealed as error:
+            raise Damaged(path, str(error), self.mend_path(path)) from None
+
+    def mend_path(self, path: Path) -> str:
+        """As `mend`, of the shard or quarantine record at `path`."""
+        stage, *rest = path.relative_to(self.root).with_suffix("").parts
+        if stage == "quarantine":
+            again = f"dbvad pipeline run {rest[0]} --video {quote('/'.join(rest[1:]))}"
+            return f"Try the video again: {again} (if it was imported: import it again)"
+        footer = read_footer(path)
+        return self.mend(footer.video_id if footer else "/".join(rest), stage)
+
+    def mend(self, video_id: str, *stages: str) -> str:
+        """The command that makes a video's damaged shard of the first of `stages`, and those of the others, anew."""
+        footer = self.footer(stages[0], video_id)
+        if footer is not None and footer.imported:
+            return f"Import it again: the same `dbvad import` as before makes {video_id!r} anew"
+        imported = "" if footer else " (if it was imported: import it again)"
+        return f"Make it again: dbvad pipeline run {' '.join(stages)} --video {quote(video_id)} --force{imported}"
 
     def shards(self, stage: str) -> list[Path]:
         """Paths of all shards of a stage (or of "quarantine"), sorted."""
@@ -127,21 +197,34 @@ class Store:
     def quarantine(self, stage: str, video_id: str, *, fingerprint: str, kind: str, reason: str, remedy: str,
                    traceback: str = "") -> None:
         """Put a video aside for this stage and fingerprint; counts the attempts."""
-        before = self.quarantined(stage, video_id)
+        before = None
+        with suppress(Damaged):
+            before = self.quarantined(stage, video_id)
         attempts = 1 + (before["attempts"] if before and before["fingerprint"] == fingerprint else 0)
         row = {"video_id": video_id, "stage": stage, "fingerprint": fingerprint, "kind": kind, "reason": reason,
                "remedy": remedy, "traceback": traceback, "attempts": attempts}
         table = pa.Table.from_pylist([row], schema=QUARANTINE.schema)
         with atomic_file(self.quarantine_path(stage, video_id)) as temporary:
             pq.write_table(table, temporary)
+            seal(temporary)
 
     def quarantined(self, stage: str, video_id: str) -> dict[str, Any] | None:
-        """The quarantine row of a video for a stage, or None."""
-        return _quarantine_row(self.quarantine_path(stage, video_id))
+        """The quarantine row of a video for a stage; None without. Raises Damaged."""
+        return self._quarantine_row(self.quarantine_path(stage, video_id))
 
     def quarantine_rows(self) -> list[dict[str, Any]]:
-        """All rows of the quarantine."""
-        return [row for path in self.shards("quarantine") if (row := _quarantine_row(path))]
+        """All rows of the quarantine. Raises Damaged."""
+        return [row for path in self.shards("quarantine") if (row := self._quarantine_row(path))]
+
+    def _quarantine_row(self, path: Path) -> dict[str, Any] | None:
+        try:
+            with open_sealed(path) as file:
+                row: dict[str, Any] = file.read().to_pylist()[0]
+        except FileNotFoundError:
+            return None
+        except (OSError, Unsealed) as error:
+            raise Damaged(path, str(error), self.mend_path(path)) from None
+        return row if list(row) == QUARANTINE.schema.names else None
 
     def release(self, stage: str, video_id: str) -> None:
         """Take a video out of quarantine."""
@@ -160,74 +243,61 @@ class Store:
             path.unlink(missing_ok=True)
         return len(left)
 
-    def _there(self, stage: str, video_id: str) -> Path:
-        path = self.path(stage, video_id)
-        if not path.exists():
-            raise MissingShard(f"no {stage} shard for {video_id!r} in {self.root}: run `dbvad pipeline run {stage}`")
-        return path
-
     def quarantine_path(self, stage: str, video_id: str) -> Path:
         """Where the quarantine row of a video for a stage is or will be."""
         return self.root / "quarantine" / stage / f"{_file_name(video_id)}.parquet"
 
 
-class atomic_file:
-    """Context manager: a temporary path beside `path` that replaces it on success and vanishes on any exception."""
+@contextmanager
+def open_sealed(path: Path, columns: list[str] | None = None) -> Iterator[pq.ParquetFile]:
+    """A sealed Parquet file whose footer and columns (all by default) have been checked. Raises Unsealed, OSError."""
+    with open(path, "rb") as file:
+        found = read_seal(file)
+        check_columns(file, found, columns)
+        with pq.ParquetFile(file, metadata=_metadata(found.footer)) as opened:
+            yield opened
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}{TEMP_MARK}{os.getpid()}-{threading.get_ident()}")
 
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                with open(self.temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-                os.replace(self.temporary, self.path)
-        finally:
-            self.temporary.unlink(missing_ok=True)
+def look(path: Path) -> Footer:
+    """The footer of the shard at `path`. Raises Unsealed if it is torn, damaged, or not ours; OSError."""
+    with open(path, "rb") as file:
+        metadata = _metadata(read_seal(file).footer)
+    try:
+        content = json.loads(metadata.metadata[FOOTER_KEY])
+        return Footer(content["video_id"], content["fingerprint"], content["basis"], content["meta"],
+                      metadata.num_rows)
+    except (KeyError, TypeError, ValueError):
+        raise Unsealed("its footer does not say how it was made") from None
 
 
 def read_footer(path: Path) -> Footer | None:
-    """The footer of the shard at `path`; None if there is none, or it is torn, or not ours."""
+    """The footer of the shard at `path`; None if there is none, or it is torn, damaged, or not ours."""
     try:
-        raw = pq.read_metadata(path).metadata
-        content = json.loads(raw[FOOTER_KEY])
-        return Footer(content["video_id"], content["fingerprint"], content["basis"], content["meta"])
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        return look(path)
+    except (OSError, Unsealed):
         return None
 
 
 def fault_of(path: Path, contract: Contract) -> str | None:
-    """What is wrong with a shard, read whole: torn, foreign, or against its contract; None if nothing is."""
-    if read_footer(path) is None:
-        return "torn, or not written by this program"
+    """What is wrong with a shard, read whole: torn, damaged, foreign, or against its contract; None if nothing is."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        if contract is not QUARANTINE:
+            look(path)
+        with open_sealed(path) as file:
             contract.check(file.read())
     except (pa.ArrowException, OSError, ValueError) as error:
         return str(error)
     return None
 
 
-def _quarantine_row(path: Path) -> dict[str, Any] | None:
-    try:
-        with pq.ParquetFile(path) as file:
-            row: dict[str, Any] = file.read().to_pylist()[0]
-    except (OSError, pa.ArrowInvalid, IndexError):
-        return None
-    return row if list(row) == QUARANTINE.schema.names else None
+def _metadata(footer: bytes) -> pq.FileMetaData:
+    return pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """No dictionary and statistics for embeddings, which have no use for them: 3 times as fast to write and read."""
     plain = [field.name for field in schema if not pa.types.is_fixed_size_list(field.type)]
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=plain, write_statistics=plain,
-                            write_page_checksum=True)  # a flipped bit in a picture is no fault that zstd sees
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=plain, write_statistics=plain)
 
 
 def _check_owner(table: pa.Table, contract: Contract, video_id: str) -> None:

@@ -18,7 +18,8 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from pipeline.instruments import _pyav, video
+from pipeline.instruments import video
+from pipeline.instruments._pyav import picture
 from pipeline.instruments.stream_time import StreamTime
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "camera", "file")
@@ -65,11 +66,13 @@ class LiveStream:
         if self.stream is None or self.stream.codec_context is None:
             raise StreamError("it has no video that can be decoded")
         self.stream.thread_type, self.stream.thread_count = "SLICE", 1  # frame threads would hold frames back
-        context, fps = self.stream.codec_context, _pyav._fps(self.stream)
+        context = self.stream.codec_context
+        fps = float(self.stream.average_rate or self.stream.guessed_rate or 0)
         self.opened = Opened(context.name, context.width, context.height, fps, container.format.name)
         self.time = StreamTime(1 / fps if fps else 1 / 25)
         self.counts: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
+        self._turn = picture.UPRIGHT
         self._pts: int | None = None
         self._started: float | None = None
 
@@ -102,15 +105,20 @@ class LiveStream:
 
     def _frame(self, frame: Any) -> LiveFrame:
         size = (frame.width, frame.height)
-        self.counts["resized"] += self._size is not None and size != self._size
-        self._size = size
+        if size != self._size:
+            self.counts["resized"] += self._size is not None
+            self._size, self._turn = size, picture.turn(frame)
         stream_s = self.time(None if frame.pts is None else float(frame.pts * self.stream.time_base))
         self.counts["jumps"], self.counts["wraps"] = self.time.jumps, self.time.wraps
         if self._paced:
             self._wait(stream_s)
         index = self.counts["frames"]
         self.counts["frames"] += 1
-        return LiveFrame(index, stream_s, partial(_picture, frame, self._short_side))
+        return LiveFrame(index, stream_s, partial(self._picture, frame, self._turn))
+
+    def _picture(self, frame: Any, turn: picture.Turn) -> np.ndarray:
+        shown = picture.shown_size(frame, self.stream.sample_aspect_ratio, turn)
+        return picture.image(frame, video._shrunk(*shown, self._short_side), turn)
 
     def _wait(self, stream_s: float) -> None:
         now = time.monotonic()
@@ -158,12 +166,6 @@ def masked(address: str) -> str:
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
-
-
-def _picture(frame: Any, short_side: int | None) -> np.ndarray:
-    turned = frame.rotation % 180 == 90
-    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
-    return _pyav._image(frame, video._shrunk(width, height, short_side))
 
 
 def _reason(error: Exception) -> str:

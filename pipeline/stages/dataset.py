@@ -15,6 +15,7 @@ from pipeline.engine.config import Config, ConfigError
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.stage import BadVideo, Source
 from pipeline.instruments.sniff import looks_like_video
+from pipeline.lists.remarks import Remark
 from pipeline.stages.labels import (
     SPLITS,
     VIDEO_SUFFIXES,
@@ -76,10 +77,13 @@ class Dataset(Config):
 
 @dataclass(frozen=True)
 class Listing:
-    """What the folder holds: the videos by id, and how many other files there are by kind (".txt", "hidden")."""
+    """What the folder holds: the videos by id, how many other files there are by kind (".txt", "hidden"), and what the
+    labels name that is not there.
+    """
 
     sources: list[Source]
     others: Counter[str] = field(default_factory=Counter)
+    remarks: list[Remark] = field(default_factory=list)
 
 
 def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None] = lambda done, total: None,
@@ -107,6 +111,7 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
         raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
                           f"stages.yaml to the folder of your videos")
     files = [(video_id, paths[0]) for video_id, paths in sorted(found.items())]
+    read = read.over(found)
     inside = root.resolve()
     sizes = {video_id: path.stat().st_size for video_id, path in files
              if path.is_file() and not cache.is_fresh(video_id, path.stat())}
@@ -145,7 +150,7 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
             # what cannot be read is known by its problem: another problem is looked at anew
             sources.append(Source(video_id, path, digest or str(problem), size, given, problem))
     cache.save()
-    return Listing(sources, others)
+    return Listing(sources, others, read.remarks())
 
 
 def told(others: Counter[str]) -> str:

@@ -1,7 +1,8 @@
-"""decode: every stride-th frame of a video as JPEG, with its exact index and time."""
+"""decode: every stride-th frame of a video as JPEG, with its exact index, and the times of all frames."""
 
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -29,9 +30,13 @@ class DecodeParams(Config):
 
 
 class Decode:
-    """Reads the source itself; the frames are numbered in the order in which they are shown, from 0."""
+    """Reads the source itself; the frames are numbered in the order in which they are shown, from 0.
 
-    name, version, contract, concurrency = "decode", 1, DECODE, 1
+    Whatever the stride, and however many frames come after the last that is kept, every frame has its time in `times_s`
+    of the last kept frame before it (or its own).
+    """
+
+    name, version, contract, concurrency = "decode", 2, DECODE, 1
     inputs: tuple[str, ...] = ("ingest",)
 
     def __init__(self, params: DecodeParams) -> None:
@@ -56,9 +61,12 @@ class Decode:
 
         def work(source: Source, store: Store) -> Product:
             meta: dict[str, Any] = {}
+            decoder, reason = self.params.decoder, ""
+            if source.cautious:
+                decoder, reason = self._other_decoder(source)
             try:
                 decoding = video.decode(source.path, stride=self.params.stride, short_side=self.params.short_side,
-                                        decoder=self.params.decoder)
+                                        decoder=decoder)
             except video.VideoError as error:
                 raise BadVideo(error.kind, error.reason, error.remedy) from error
 
@@ -66,21 +74,41 @@ class Decode:
                 rows: list[dict[str, Any]] = []
                 try:
                     for frame in decoding:
-                        rows.append(_row(source.video_id, frame, self.params.quality))
                         if len(rows) == CHUNK:
-                            yield pa.Table.from_pylist(rows, schema=DECODE.schema)
+                            yield _table(rows, decoding.times, frame.index)
                             rows.clear()
+                        rows.append(_row(source.video_id, frame, self.params.quality))
                 except video.VideoError as error:
                     raise BadVideo(error.kind, error.reason, error.remedy) from error
                 if rows:
-                    yield pa.Table.from_pylist(rows, schema=DECODE.schema)
+                    yield _table(rows, decoding.times, decoding.decoded)
                 meta.update(decoder=decoding.decoder, declared_frames=decoding.declared,
-                            decoded_frames=decoding.decoded, refused_packets=decoding.refused,
-                            stride=self.params.stride)
+                            decoded_frames=decoding.decoded, duration_s=decoding.duration_s,
+                            refused_packets=decoding.refused, stride=self.params.stride)
+                if reason:
+                    meta["decoder_reason"] = reason
+                if decoding.remark:
+                    meta["remark"] = decoding.remark
+                    note(f"{source.video_id}: {decoding.remark}")
 
             return Product(tables(), meta)
 
         yield work
+
+    def _other_decoder(self, source: Source) -> tuple[Literal["pyav"], str]:
+        """What to read a video with whose process died."""
+        if self.params.decoder != "auto":
+            raise BadVideo("crash", f"{self.params.decoder} dies of {source.path.name}",
+                           "set `decoder: auto` in the decode section of stages.yaml, or leave the video out")
+        return "pyav", "a process died decoding it"
+
+
+def _table(rows: list[dict[str, Any]], times: Sequence[float], end: int) -> pa.Table:
+    """Rows as a table, each with the times of the frames up to the next; `end`: index of the next after the last."""
+    bounds = [*(row["frame_idx"] for row in rows), end]
+    for row, (first, after) in zip(rows, itertools.pairwise(bounds), strict=True):
+        row["times_s"] = list(times[first:after])
+    return pa.Table.from_pylist(rows, schema=DECODE.schema)
 
 
 def _row(video_id: str, frame: Any, quality: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ingest: what the file says of itself (probe) and what the dataset says of it (split, labels)."""
+"""ingest: what a video is by its own packets (probe), and what the dataset says of it (split, labels)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,27 +12,31 @@ from pipeline.engine.config import Config
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
 from pipeline.engine.store import Store
 
+REMARKED = 10  # videos of whose oddities one process speaks: a whole folder of dashcams would fill the terminal
+
 
 class IngestParams(Config):
     """How ingest runs; nothing here changes what comes out."""
 
     workers: int = Field(2, ge=1)
-    timeout_s: float = Field(60, gt=0)
+    timeout_s: float = Field(600, gt=0)  # a file is read whole, perhaps over a network
     memory_mb: int = Field(1000, gt=0)
 
 
 class Ingest:
     """The root stage."""
 
-    name, version, contract, concurrency = "ingest", 1, INGEST, 1
+    name, version, contract, concurrency = "ingest", 2, INGEST, 1
     inputs: tuple[str, ...] = ()
 
     def __init__(self, params: IngestParams) -> None:
         self.workers, self.timeout_s, self.memory_mb = params.workers, params.timeout_s, params.memory_mb
 
     def identity(self) -> dict[str, Any]:
-        """Nothing but the file and its labels matters."""
-        return {}
+        """Besides the file and its labels, how it is read."""
+        from pipeline.instruments import video
+
+        return {"library": {key: value for key, value in video.identity().items() if key in ("rule", "av")}}
 
     def facts(self, source: Source) -> dict[str, Any]:
         """Split and labels are columns of the table."""
@@ -43,7 +47,10 @@ class Ingest:
         """Needs PyAV only."""
         from pipeline.instruments import video
 
+        said = 0
+
         def work(source: Source, store: Store) -> Product:
+            nonlocal said
             try:
                 found = video.probe(source.path)
             except video.VideoError as error:
@@ -52,6 +59,13 @@ class Ingest:
                    "labels": source.facts["labels"], "source_hash": source.hash, "size": source.size,
                    "duration_s": found.duration_s, "fps": found.fps, "n_frames": found.n_frames, "width": found.width,
                    "height": found.height, "codec": found.codec}
-            return Product(pa.Table.from_pylist([row], schema=INGEST.schema))
+            if found.remarks and said < REMARKED:
+                said += 1
+                note(f"{source.video_id}: {'; '.join(found.remarks)}")
+                if said == REMARKED:
+                    note("what is remarkable of further videos stands in their shards: `dbvad artifacts show VIDEO`")
+            return Product(pa.Table.from_pylist([row], schema=INGEST.schema),
+                           {"container": found.container, "declared_frames": found.declared_frames,
+                            "remarks": list(found.remarks)})
 
         yield work

@@ -97,7 +97,7 @@ def test_a_local_clip_is_found_where_it_lay_or_taken_along_or_named(world: World
     model = load_model(run)
     save_model(run / MODEL, type(model)(model.detector, model.head, model.config.model_copy(
         update={"text_model": str(tmp_path / "gone")}), model.facts))
-    with pytest.raises(ModelError, match=r"say where it lies by --clip"):
+    with pytest.raises(ModelError, match="say where they lie by --clip"):
         find_clip(load(run), None, cache)
     assert find_clip(load(run), str(moved), cache).model == str(moved)
     assert call("export", run, "--out", tmp_path / "model", "--with-clip", "--clip", moved) == 0

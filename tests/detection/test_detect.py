@@ -165,6 +165,10 @@ def test_sql_shows_what_was_detected_and_keeps_what_was_searched_before(
     assert call("sql", "-a", world.root / "artifacts", "--json", "from events") == 0
     assert json.loads(capsys.readouterr().out) == []
     assert call("artifacts", "verify", "-a", tmp_path / "detections") == 0
+    capsys.readouterr()
+    for stages, more in ((["detect"], ["--stage", "detect"]), (["ingest", "decode", "score", "detect", "events"], [])):
+        assert call("artifacts", "show", "later.mp4", "-a", tmp_path / "detections", *more) == 0
+        assert re.findall(r"^(\w+): \d+ rows?,", capsys.readouterr().out, re.MULTILINE) == stages
 
 
 def test_ids_are_paths_below_the_common_folder(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -9,7 +9,9 @@ import pytest
 
 import dbvad
 from dbvad import Detector, Thresholds
+from dbvad.detection.snippets import Maker
 from dbvad.detection.stages import read_events, snippets
+from pipeline.contracts import embeddings
 from pipeline.engine.stage import BadVideo
 from pipeline.engine.store import Store
 from pipeline.instruments import video
@@ -61,6 +63,16 @@ def test_a_stream_gives_each_snippet_once_and_while_it_fits_the_last_as_the_reco
     assert len(longer) == len(frames) // STRIDE
     assert [s.score for s in longer[:BINS - 1]] == pytest.approx([s.score for s in found[:BINS - 1]], abs=1e-5)
     assert list(detector.stream([])) == []
+
+
+def test_a_streams_features_are_those_of_the_pipeline(world: World, searched: Path, detector: Detector) -> None:
+    maker = detector._maker or Maker(detector.loaded.facts.recipe, detector._stages)
+    rows = Store(searched / "detections").read("score", "fighting/a.mp4", ["embedding"])
+    frames = ((frame.pts_s, frame.image) for frame in video.decode(world.tests / "fighting" / "a.mp4"))
+    ours = np.stack([made.feature[0].astype(np.float32) for made in maker.snippets(frames)])
+    theirs = embeddings(rows["embedding"])
+    assert ours.shape == theirs.shape
+    assert (ours * theirs).sum(axis=1).min() > 0.99  # another library shrinks the pictures
 
 
 def test_a_snippet_is_told_when_the_next_one_begins(detector: Detector) -> None:

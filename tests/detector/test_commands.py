@@ -12,6 +12,7 @@ from dbvad.evaluation.summary import SummaryError, summarise
 from dbvad.training.config import TrainConfig
 from dbvad.training.label_texts import words
 from pipeline.engine.config import ConfigError
+from pipeline.engine.files import read_record
 from tests.detector.planted import World, plant
 
 WORLD = World(train=12, test=4, dim=8, text_dim=6, snippets=(3, 9))
@@ -41,7 +42,26 @@ def test_from_artifacts_to_figures(artifacts, tmp_path, capsys):
     table = capsys.readouterr().out
     assert all(name in table for name in ("AUC", "Ano-AUC", "mAP@IoU, compat", "95 % interval"))
     evaluate([run], artifacts, artifacts / "events.csv", device="cpu", as_json=True)
-    assert json.loads(capsys.readouterr().out) == json.loads((run / "result.json").read_text())
+    assert json.loads(capsys.readouterr().out) == read_record(run / "result.json", "")
+
+
+def test_what_does_not_fit_is_said_and_strict_makes_it_an_error(artifacts, tmp_path, capsys):
+    run, lines = tmp_path / "run", (artifacts / "events.csv").read_text().splitlines()
+    train(artifacts, run, settings=QUICK, epochs=1)
+    quiet = [f"test/video {number:03d}.mp4,,," for number in (12, 14)]  # normal ones
+    whole, odd = tmp_path / "whole.csv", tmp_path / "odd.csv"
+    whole.write_text("\n".join([*lines, *quiet, "train/video 001.mp4,0,1,"]) + "\n")
+    odd.write_text("\n".join([*lines, *quiet, "typo_here,1,2,"]) + "\n")
+    capsys.readouterr()
+    assert evaluate([run], artifacts, whole, device="cpu", strict=True) == 0
+    assert capsys.readouterr().err == ""
+    assert evaluate([run], artifacts, odd, device="cpu", as_json=True) == 0
+    told = capsys.readouterr()
+    assert told.err == "warning: odd.csv names what is no video here (1): typo_here\n"
+    assert json.loads(told.out)["warnings"] == [{"kind": "unknown_name", "text": "odd.csv names what is no video here",
+                                                 "names": ["typo_here"]}]
+    assert evaluate([run, run], artifacts, odd, device="cpu", strict=True) == 1
+    assert capsys.readouterr().err.count("typo_here") == 1
 
 
 def test_several_seeds(artifacts, tmp_path, capsys):

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from dbvad.data.dataset import DataError, epoch_batches, read_index, read_training, split_holdout
 from dbvad.data.features import FeatureError, bin_edges, bin_means, read_features
+from pipeline.engine.files import Damaged
+from pipeline.engine.sealed import seal
 from pipeline.engine.store import Store
+from tests.damage import flip, flip_column
 from tests.detector.planted import World, plant
 from tests.manifests import write_manifest
 
@@ -69,6 +72,26 @@ def test_the_cache_is_used_and_named_by_content(store, monkeypatch):
     monkeypatch.undo()
     read(store, bins=4)
     assert len(list((store.root / "cache").glob("*.f16"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["f16", "json"])
+def test_a_damaged_cache_is_made_anew_and_said(store, capsys, kind):
+    first = np.array(read(store).features.rows)
+    (path,) = (store.root / "cache").glob(f"*.{kind}")
+    whole = path.read_bytes()
+    flip(path, len(whole) // 2)
+    np.testing.assert_array_equal(first, read(store).features.rows)
+    assert f"{path} is damaged" in capsys.readouterr().err
+    assert path.read_bytes() == whole
+    read(store)
+    assert capsys.readouterr().err == ""
+
+
+def test_damaged_features_are_not_trained_on_and_the_message_names_the_remedy(store):
+    flip_column(store.path("score", "train/video 004.mp4"), "embedding")
+    with pytest.raises(Damaged, match=r"004\.mp4\.parquet is damaged: column embedding .*Make it again: dbvad pipeline "
+                                      r"run score --video 'train/video 004\.mp4' --force"):
+        read(store)
 
 
 def test_fingerprint_follows_training_data_alone(store, tmp_path):
@@ -204,5 +227,6 @@ def test_nan_in_a_shard_names_the_video(store):
     bad = pa.FixedSizeListArray.from_arrays(pa.array(flat), 8)
     table = table.set_column(table.schema.get_field_index("embedding"), "embedding", bad)
     pq.write_table(table.replace_schema_metadata({b"dbvad": metadata[b"dbvad"]}), path)
+    seal(path)
     with pytest.raises(FeatureError, match=r"train/video 004.mp4: its features hold NaN.*at frame 32.*--force"):
         read(store)

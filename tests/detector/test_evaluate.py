@@ -1,19 +1,23 @@
 """Evaluation: truth that fits each video, figures with their provenance, and what does not fit is refused."""
 
-import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from dbvad.data.dataset import read_index
+from dbvad.data.dataset import DataError, read_index
 from dbvad.evaluation.evaluate import EvaluateError, Scored, _class_scores, evaluate, save_result
 from dbvad.evaluation.groundtruth import frame_truth, match, read_annotations
 from dbvad.scoring.protocol import Protocol
-from dbvad.training.checkpoint import CheckpointError, load_model
+from dbvad.training.checkpoint import CheckpointError, load_model, save_model
 from dbvad.training.config import TrainConfig
 from dbvad.training.loop import train
+from pipeline.engine.files import Damaged, read_record
 from pipeline.engine.store import Store
+from tests.damage import flip, flip_column
 from tests.detector.planted import World, plant
 
 WORLD = World(train=16, test=10, crops=2, dim=8, text_dim=6, snippets=(3, 20))
@@ -49,7 +53,7 @@ def test_result_says_how_it_was_come_by(trained):
     assert found["annotations"]["file"] == "events.csv"
     assert found["oracle"]["auc"]["value"] >= found["metrics"]["auc"]
     save_result(root / "r.json", found)
-    assert json.loads((root / "r.json").read_text()) == found
+    assert read_record(root / "r.json", "") == found
     assert judge(trained, protocol=Protocol(repeats=20), oracle=True) == found
 
 
@@ -143,7 +147,29 @@ def test_classes_that_training_did_not_know(trained, tmp_path):
     other.write_text(events.read_text().replace("fire", "flood"))
     found = evaluate(run, root, other, device="cpu")
     assert "not trained on flood, it knows normal, Fighting, fire, theft" in found["localization"]
+    assert {"kind": "unknown_class", "text": "events.csv has events of classes that no video was trained on",
+            "names": ["flood"]} in found["warnings"]
     assert found["metrics"]["auc"] == judge(trained)["metrics"]["auc"]
+
+
+def test_classes_of_other_writing_systems_are_told_apart(tmp_path):
+    classes = ("火災", "打架", "盗窃")
+    events = plant(tmp_path, World(**vars(WORLD) | {"classes": classes, "crops": 1}))
+    config = TrainConfig(epochs=1, batch=8, precision="fp32", device="cpu")
+    train(config, tmp_path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", tmp_path, events, device="cpu", protocol=Protocol(repeats=0))
+    assert set(found["localization"]["classes"]) == {"normal", *classes}
+    np.savez(tmp_path / "labels.npz", labels=np.array(["normal", "火災"]), embeddings=np.eye(2, 6))
+    with pytest.raises(DataError, match="no row for 打架, 盗窃"):
+        train(config.model_copy(update={"label_embeddings": tmp_path / "labels.npz"}), tmp_path, tmp_path / "other")
+
+
+@pytest.mark.parametrize("label", ["FIRE", "fi-re", "ｆｉｒｅ"])
+def test_classes_that_are_spelt_another_way(trained, tmp_path, label):
+    root, run, events = trained
+    other = tmp_path / "events.csv"
+    other.write_text(events.read_text().replace("fire", label))
+    assert evaluate(run, root, other, device="cpu")["localization"] == judge(trained)["localization"]
 
 
 def test_features_of_another_model_are_refused(trained, tmp_path):
@@ -165,5 +191,60 @@ def test_no_run_and_a_broken_one(trained, tmp_path):
     with pytest.raises(CheckpointError, match=r"no trained model at .*dbvad train --out"):
         evaluate(tmp_path, root)
     (tmp_path / "model.safetensors").write_bytes(b"not a model")
-    with pytest.raises(CheckpointError, match="not a model of this version"):
+    with pytest.raises(CheckpointError, match=r"damaged, or no model .*dbvad train --overwrite --out"):
         evaluate(tmp_path, root)
+
+
+def _tampered(run, out, tensors=lambda values: values, **about):
+    """The run's model, written by other means with something changed."""
+    with safe_open(run / "model.safetensors", "pt") as file:
+        metadata, values = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    out.mkdir(exist_ok=True)
+    save_file(tensors(values), out / "model.safetensors", {**metadata, **about})
+    return out
+
+
+def test_a_model_is_believed_only_as_it_was_written(trained, tmp_path):
+    root, run, _ = trained
+    config = load_model(run).config.model_copy(update={"bins": 9}).model_dump_json()
+    for changed in (_tampered(run, tmp_path / "a", config=config), _tampered(run, tmp_path / "b", digest="0" * 64)):
+        with pytest.raises(CheckpointError, match=r"not what was written; train it again: dbvad train --overwrite"):
+            evaluate(changed, root)
+    assert load_model(_tampered(run, tmp_path / "c")).facts == load_model(run).facts
+
+
+def test_every_flip_in_a_model_is_refused_or_changes_nothing(trained, tmp_path):
+    _, run, _ = trained
+    whole, before = (run / "model.safetensors").read_bytes(), load_model(run)
+    for place in np.random.default_rng(0).integers(len(whole), size=60).tolist() + list(range(0, 400, 9)):
+        (tmp_path / "model.safetensors").write_bytes(whole)
+        flip(tmp_path / "model.safetensors", place, 4)
+        try:
+            after = load_model(tmp_path)
+        except CheckpointError:
+            continue
+        assert after.facts == before.facts
+        assert all(a.equal(b) for a, b in zip(after.detector.state_dict().values(),
+                                              before.detector.state_dict().values(), strict=True))
+
+
+def test_weights_that_are_no_numbers_are_refused(trained, tmp_path):
+    root, run, _ = trained
+    model = load_model(run)
+    next(iter(model.detector.parameters())).data.fill_(float("nan"))
+    save_model(tmp_path / "model.safetensors", model)
+    with pytest.raises(CheckpointError, match=r"its weights hold NaN or infinity \(in detector\..*train --overwrite"):
+        evaluate(tmp_path, root)
+    with pytest.raises(EvaluateError, match=r"test/video \d+.mp4: the model gives it scores that are not finite"):
+        evaluate(run, root, device="cpu", out=tmp_path, model=model)
+
+
+def test_a_flipped_bit_in_features_is_not_evaluated(trained, tmp_path):
+    root, run, _ = trained
+    shutil.copytree(root / "score", tmp_path / "score")
+    shutil.copytree(root / "ingest", tmp_path / "ingest")
+    shutil.copy(root / "manifest.parquet", tmp_path)
+    video_id = "test/video 018.mp4"
+    flip_column(Store(tmp_path).path("score", video_id), "embedding")
+    with pytest.raises(Damaged, match=r"018\.mp4\.parquet is damaged: column embedding .*video 018\.mp4' --force"):
+        evaluate(run, tmp_path, device="cpu", out=tmp_path)

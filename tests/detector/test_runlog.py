@@ -1,15 +1,16 @@
 """The log of a run: lines and TensorBoard say the same, and a run gone on with keeps what came before and no more."""
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.event_file_writer import AtomicCounter
 
 from dbvad.training.config import TrainConfig
 from dbvad.training.loop import train
 from dbvad.training.runlog import RunLog
+from pipeline.engine.lines import whole_lines
 from tests.detector.planted import World, plant
 
 
@@ -21,7 +22,7 @@ def board(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def lines(run: Path) -> list[dict[str, float | None]]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return list(whole_lines(run / "log.jsonl"))
 
 
 def test_tensorboard_shows_what_the_log_says(tmp_path: Path) -> None:
@@ -36,7 +37,9 @@ def test_tensorboard_shows_what_the_log_says(tmp_path: Path) -> None:
         assert [value for _, value in shown[name]] == pytest.approx([value for _, value in expected], rel=1e-5)
 
 
-def test_going_on_keeps_what_lies_before(tmp_path: Path) -> None:
+def test_going_on_keeps_what_lies_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its files are numbered by process and read in the order of their names: 9 and 10 would change places.
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer._global_uid", AtomicCounter(0))
     with RunLog(tmp_path / "log.jsonl") as log:
         for step in (10, 20, 30):
             log.write(step, {"loss": step / 100, "holdout_auc": math.nan})

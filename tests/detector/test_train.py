@@ -22,6 +22,7 @@ from dbvad.training.config import TrainConfig
 from dbvad.training.interrupt import stop_on_signal
 from dbvad.training.loop import Interrupted, learning_rate, train
 from dbvad.training.run import Run, TrainError, run_config
+from tests.damage import flip
 from tests.detector.planted import World, plant
 from tests.tiny import tiny_clip
 
@@ -98,6 +99,24 @@ def test_resumed_weights_are_those_of_an_uninterrupted_run(artifacts, tmp_path, 
     logs = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
             for name in ("whole", "cut")]
     assert logs[0] == logs[1]
+
+
+def test_every_flip_in_a_checkpoint_is_met_and_the_remedy_mends_it(artifacts, tmp_path):
+    run = tmp_path / "run"
+    train(FAST, artifacts, run)
+    (run / "model.safetensors").unlink()
+    whole = (run / "checkpoint.pt").read_bytes()
+    places = [*range(0, len(whole), len(whole) // 60), *range(-24, 0)]  # the check sum itself, too
+    for place in places:
+        (run / "checkpoint.pt").write_bytes(whole)
+        flip(run / "checkpoint.pt", place, 16)
+        with pytest.raises(CheckpointError, match=r"checkpoint\.pt is damaged: .*Start anew: dbvad train --overwrite"):
+            train(FAST, artifacts, run, resume=True)
+    (run / "checkpoint.pt").write_bytes(whole[:-3])
+    with pytest.raises(CheckpointError, match="it is torn"):
+        train(FAST, artifacts, run, resume=True)
+    train(FAST, artifacts, run, overwrite=True)
+    assert load_checkpoint(run / "checkpoint.pt")["step"] == 6 * 6
 
 
 def test_ctrl_c_leaves_a_checkpoint(artifacts, tmp_path):

@@ -62,6 +62,19 @@ def test_a_fault_puts_its_video_into_quarantine(ward: World, fault: str) -> None
     assert row["fingerprint"] == ward.plan(stages(ward))["upper", f"{fault}.txt"].fingerprint
 
 
+def test_a_video_that_its_process_died_of_is_tried_once_more_with_caution(tmp_path: Path) -> None:
+    world = World(tmp_path).write(good="one", careless="one upper!careless two", killed="upper!killed")
+    outcome = world.run(stages(world))
+    assert {video: n for (stage, video), n in world.begun().items() if stage == "upper"} == {
+        "good": 1, "careless": 2, "killed": 2}
+    assert outcome.counts["upper", "quarantined"] == 1
+    metas = {video: world.store.footer("upper", f"{video}.txt").meta["cautious"] for video in ("good", "careless")}
+    assert metas == {"good": False, "careless": True}
+    assert "careless.txt: the upper process ended (killed by SIGKILL); it is tried once more" in world.output
+    fingerprint = world.plan(stages(world))["upper", "careless.txt"].fingerprint
+    assert world.store.is_current("upper", "careless.txt", fingerprint)
+
+
 def test_good_videos_go_through(ward: World) -> None:
     for video in GOOD:
         assert ward.store.read("count", f"{video}.txt")["word"].to_pylist() == ["all'", "is'", "well'"]
@@ -123,7 +136,7 @@ def test_retry_failed_tries_again_and_counts_the_attempts(ill: World) -> None:
     for fault in set(FAULTS) - {"bad", "killed"}:
         os.unlink(ill.videos / f"{fault}.txt")
     outcome = ill.run(stages(ill), retry_failed=True)
-    assert ill.begun() == {("words", "early"): 1, ("upper", "bad"): 1, ("upper", "killed"): 1}
+    assert ill.begun() == {("words", "early"): 1, ("upper", "bad"): 1, ("upper", "killed"): 2}
     assert [ill.failure(stage, video)["attempts"] for stage, video in
             (("words", "early"), ("upper", "bad"), ("upper", "killed"))] == [2, 2, 2]
     assert outcome.quarantined == {"early.txt", "bad.txt", "killed.txt"}

@@ -9,10 +9,14 @@ import pytest
 
 from pipeline.engine.plan import changes, make_plan
 from pipeline.engine.runner import Options, limited, todo
+from tests.damage import flip
 from tests.engine.toys import Toy
 from tests.engine.world import World
 
 ALL = ("words", "upper", "count")
+NO_END = "the shard cannot be used: its end is not that of a Parquet file: it is torn, damaged, or another file"
+UNSEALED = ("the shard cannot be used: its footer is damaged, or it was made by a version of dbvad that did not seal "
+            "its files")
 
 
 def changed(world: World, stage: str, **change: object) -> list[Toy]:
@@ -98,26 +102,47 @@ def test_a_new_video_is_missing_and_a_vanished_one_is_not_asked_for(finished: Wo
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not a shard at all" * 9, b"\xff\xff\xff\x7fPAR1"])
 def test_a_file_that_is_no_shard_counts_as_not_done(finished: World, content: bytes) -> None:
     finished.store.path("upper", "a.txt").write_bytes(content)
-    assert finished.states() == {("upper", "a"): "missing: the shard is torn or not ours"}
+    reason = "the shard cannot be used: its footer is damaged" if len(content) == 8 else NO_END
+    assert finished.states() == {("upper", "a"): f"missing: {reason}"}
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
 def test_a_torn_shard_counts_as_not_done(finished: World, kept: float) -> None:
     path = finished.store.path("upper", "a.txt")
     os.truncate(path, int(path.stat().st_size * kept))
-    assert finished.states() == {("upper", "a"): "missing: the shard is torn or not ours"}
+    assert finished.states() == {("upper", "a"): f"missing: {NO_END}"}
 
 
 def test_foreign_parquet_counts_as_not_done(finished: World) -> None:
     pq.write_table(pa.table({"x": [1]}), finished.store.path("upper", "a.txt"))
-    assert finished.states() == {("upper", "a"): "missing: the shard is torn or not ours"}
+    assert finished.states() == {("upper", "a"): f"missing: {UNSEALED}"}
+
+
+def test_a_shard_of_a_version_that_sealed_nothing_counts_as_not_done(finished: World) -> None:
+    path = finished.store.path("upper", "a.txt")
+    with pq.ParquetFile(path) as old:
+        table, footer = old.read(), old.metadata.metadata
+    pq.write_table(table.replace_schema_metadata(footer), path)
+    assert b"dbvad" in pq.read_metadata(path).metadata
+    assert finished.states() == {("upper", "a"): f"missing: {UNSEALED}"}
+
+
+@pytest.mark.parametrize("part", ["seal", "footer", "length"])
+def test_a_flipped_bit_in_a_footer_is_seen_by_the_plan_and_mended_by_the_run(finished: World, part: str) -> None:
+    path = finished.store.path("upper", "a.txt")
+    content, before = path.read_bytes(), finished.store.read("upper", "a.txt")
+    flip(path, {"seal": content.index(b'[["'), "footer": content.index(b'"fingerprint"'), "length": -8}[part])
+    assert finished.states()["upper", "a"].startswith("missing: the shard cannot be used: its footer")
+    finished.run()
+    assert finished.states() == {}
+    assert finished.store.read("upper", "a.txt").equals(before)
 
 
 def test_a_folder_in_the_place_of_a_shard_counts_as_not_done(finished: World) -> None:
     path = finished.store.path("upper", "a.txt")
     path.unlink()
     path.mkdir()
-    assert finished.states() == {("upper", "a"): "missing: the shard is torn or not ours"}
+    assert finished.states() == {("upper", "a"): "missing: the shard cannot be used: Is a directory"}
 
 
 def test_a_shard_made_under_another_fingerprint_is_stale_even_with_the_same_basis(finished: World) -> None:
@@ -144,7 +169,8 @@ def test_a_broken_quarantine_row_is_no_quarantine(finished: World) -> None:
     path.parent.mkdir(parents=True)
     for write in (lambda: path.write_bytes(b"torn"), lambda: pq.write_table(pa.table({"x": [1]}), path)):
         write()
-        assert finished.states() == {("upper", "a"): "missing: no shard yet"}
+        assert finished.states() == {
+            ("upper", "a"): "missing: no shard yet; its record in quarantine is damaged, so it is tried again"}
 
 
 def test_a_missing_shard_above_does_not_redo_what_is_below(finished: World) -> None:

@@ -3,7 +3,7 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.contracts import DECODE, Contract, ContractError
-from pipeline.engine.store import Footer, MissingShard, Store, atomic_file, fault_of
+from pipeline.engine.files import Damaged, atomic_file
+from pipeline.engine.store import Footer, MissingShard, Store, fault_of
+from tests.damage import flip_column, flip_footer
 from tests.engine.toys import SCHEMA
 
 WORDS = Contract("words", SCHEMA, order=("position",))
@@ -87,7 +89,7 @@ def test_the_footer_says_how_a_shard_was_made(store: Store) -> None:
     publish(store, words("one"))
     footer = store.footer("words", "a.mp4")
     assert footer is not None
-    assert footer == Footer("a.mp4", "f1", {"stage": "words"}, {"n": 1})
+    assert footer == Footer("a.mp4", "f1", {"stage": "words"}, {"n": 1}, rows=1)
     assert store.is_current("words", "a.mp4", "f1")
     assert not store.is_current("words", "a.mp4", "f2")
     assert not store.is_current("words", "b.mp4", "f1")
@@ -179,7 +181,7 @@ def test_faults_of_shards_are_found_by_reading_them_whole(store: Store) -> None:
     path.write_bytes(content)
     assert store.is_current("words", "a.mp4", "f1")  # a quick look sees the footer only
     assert fault_of(path, WORDS)
-    assert fault_of(store.path("words", "b.mp4"), WORDS) == "torn, or not written by this program"
+    assert "No such file" in str(fault_of(store.path("words", "b.mp4"), WORDS))
 
 
 def test_quarantine_counts_attempts_of_one_fingerprint(store: Store) -> None:
@@ -191,3 +193,57 @@ def test_quarantine_counts_attempts_of_one_fingerprint(store: Store) -> None:
     store.release("words", "a.mp4")
     store.release("words", "a.mp4")
     assert store.quarantined("words", "a.mp4") is None
+
+
+@pytest.mark.parametrize("read", [
+    lambda store: store.read("words", "a.mp4", ["word"]),
+    lambda store: list(store.batches("words", "a.mp4", 1, ["word"])),
+    lambda store: store.check(store.path("words", "a.mp4"))])
+def test_a_flipped_bit_is_met_by_whoever_reads_it_and_making_the_shard_anew_mends_it(
+        store: Store, read: Callable[[Store], object]) -> None:
+    publish(store, words("one", "two"))
+    flip_column(store.path("words", "a.mp4"), "word")
+    with pytest.raises(Damaged, match=r"a\.mp4\.parquet is damaged: column word .* dbvad pipeline run words --video "
+                                      r"a\.mp4 --force"):
+        read(store)
+    assert store.read("words", "a.mp4", ["position"]).num_rows == store.rows("words", "a.mp4") == 2
+    assert not store.is_whole("words", "a.mp4", "f1")
+    publish(store, words("one", "two"))
+    assert store.is_whole("words", "a.mp4", "f1")
+    read(store)
+
+
+def test_a_flipped_bit_in_the_footer_leaves_no_shard_and_says_so_to_readers(store: Store) -> None:
+    publish(store, words("one"))
+    flip_footer(store.path("words", "a.mp4"))
+    assert store.footer("words", "a.mp4") is None
+    assert not store.is_current("words", "a.mp4", "f1")
+    assert store.videos("words") == []
+    for read in (store.read, store.rows):
+        with pytest.raises(Damaged, match="its footer is not what was written"):
+            read("words", "a.mp4")
+
+
+def test_a_damaged_imported_shard_is_to_be_imported_again(store: Store) -> None:
+    store.publish(WORDS, "a.mp4", words("one"), fingerprint="f1", basis={"version": "import-1"})
+    flip_column(store.path("words", "a.mp4"), "word")
+    with pytest.raises(Damaged, match="the same `dbvad import` as before"):
+        store.read("words", "a.mp4")
+
+
+def test_a_shard_that_is_replaced_while_it_is_read_is_read_as_it_was(store: Store) -> None:
+    publish(store, words("one", "two", "three"))
+    batches = store.batches("words", "a.mp4", 1, ["word"])
+    assert next(batches)["word"].to_pylist() == ["one"]
+    publish(store, words("another"), "f2")
+    assert [row["word"] for batch in batches for row in batch.to_pylist()] == ["two", "three"]
+
+
+def test_a_damaged_quarantine_record_says_what_tries_the_video_again_and_is_replaced(store: Store) -> None:
+    store.quarantine("words", "a b.mp4", fingerprint="f1", kind="k", reason="r", remedy="m")
+    flip_column(path := store.quarantine_path("words", "a b.mp4"), "reason")
+    for read in (lambda: store.quarantined("words", "a b.mp4"), store.quarantine_rows, lambda: store.check(path)):
+        with pytest.raises(Damaged, match=r"dbvad pipeline run words --video 'a b\.mp4'"):
+            read()
+    store.quarantine("words", "a b.mp4", fingerprint="f1", kind="k", reason="r", remedy="m")
+    assert len(store.quarantine_rows()) == 1

@@ -74,14 +74,15 @@ class Toy:
         time.sleep(self.seconds)
         for word in words:
             stage, order, fault = word.partition("!")
-            if order and stage == self.name:
+            if order and stage == self.name and not (fault == "careless" and source.cautious):
                 misbehave(fault, self.calls.parent)
         rows = [{"video_id": source.video_id, "position": position, "word": word + self.params.get("mark", "")}
                 for position, word in enumerate(words)]
         if f"{self.name}!unordered" in words:
             rows.reverse()
         self._tell("ended", source)
-        return Product(iter([pa.Table.from_pylist(rows, schema=SCHEMA)]), {"words": len(words)})
+        meta = {"words": len(words), "cautious": source.cautious}
+        return Product(iter([pa.Table.from_pylist(rows, schema=SCHEMA)]), meta)
 
     def _tell(self, event: str, source: Source) -> None:
         line = f"{event}\t{self.name}\t{source.video_id}\t{time.monotonic()}\t{os.getpid()}\n"
@@ -116,7 +117,7 @@ def misbehave(fault: str, folder: Path = Path("/nowhere")) -> None:
     elif fault == "abort":
         print("free(): invalid pointer", file=sys.stderr, flush=True)
         os.abort()
-    elif fault == "killed":
+    elif fault in ("killed", "careless"):  # the latter only where its process was not told to be cautious
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault == "slow":
         time.sleep(0.7)

@@ -80,6 +80,12 @@ def test_a_test_videos_description_never_comes_in(artifacts: Path, capsys: pytes
     assert "1 are of no video here: elsewhere" in said
     store = Store(artifacts)
     assert store.videos("describe") == store.videos("embed") == ["a", "b"]
+    texts.write_text(json.dumps(TEXTS))
+    vectors(file, {"a": [1.0], "b": [1.0]})
+    command = ["descriptions", texts, "--embeddings", file, "--strict", "--artifacts", artifacts]
+    assert run(*command) == 0
+    texts.write_text(json.dumps(TEXTS | {"elsewhere": "?"}))
+    assert run(*command) == 1
 
 
 def test_one_that_cannot_be_used_costs_its_video_only(artifacts: Path) -> None:

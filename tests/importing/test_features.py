@@ -138,11 +138,11 @@ def test_one_crop_of_the_list_stands_for_all_unless_only_listed(published: Path)
 
 @pytest.mark.parametrize("layout", ["tcd", "ctd"])
 def test_one_file_a_video_with_a_labels_csv(tmp_path: Path, layout: str) -> None:
-    """A file of 10 snippets and 10 crops can be read both ways: the other files decide."""
+    """A file of 10 snippets and 10 crops can be read both ways: the other files of its split decide."""
     arrays = {"a": rows(7, 10, seed=1), "b": rows(10, 10, seed=2)}
     for name, array in arrays.items():
         save(tmp_path / "features" / f"{name}.npy", array if layout == "tcd" else array.transpose(1, 0, 2))
-    (tmp_path / "labels.csv").write_text("video,label,split\na,fire,train\nb,normal,test\n")
+    (tmp_path / "labels.csv").write_text("video,label,split\na,fire,test\nb,normal,test\n")
     command = ["features", tmp_path / "features", "--labels", tmp_path / "labels.csv", "--artifacts", tmp_path / "a"]
     assert run(*command) == 0
     for name, array in arrays.items():
@@ -153,6 +153,72 @@ def test_one_file_a_video_with_a_labels_csv(tmp_path: Path, layout: str) -> None
     assert Store(tmp_path / "alone").quarantined("score", "b")["kind"] == "layout"
     assert run(*command[:-1], tmp_path / "alone", "--layout", layout) == 0
     assert np.allclose(imported(Store(tmp_path / "alone"), "b"), unit(arrays["b"]), atol=1e-3)
+
+
+@pytest.mark.parametrize(("test_shapes", "kind"), [
+    ([(20, 10), (35, 10), (10, 10)], None),  # as the others of its split are, not as those of the other split
+    ([(20, 10), (10, 35), (10, 10)], "layout"),  # the others of its split differ
+    ([(10, 10)], "layout"),  # there is no other
+])
+def test_each_split_has_its_own_layout(tmp_path: Path, test_shapes: list[tuple[int, int]], kind: str | None) -> None:
+    lines = ["video,label,split"]
+    for number in range(6):
+        save(tmp_path / "features" / f"train{number}.npy", rows(10, 32, seed=number))  # (crops, T, D)
+        lines.append(f"train{number},{'fire' if number % 2 else 'normal'},train")
+    for number, shape in enumerate(test_shapes):
+        save(tmp_path / "features" / f"test{number}.npy", rows(*shape, seed=number))
+        lines.append(f"test{number},fire,test")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    run("features", tmp_path / "features", "--labels", tmp_path / "labels.csv", "--artifacts", tmp_path / "a")
+    store, last = Store(tmp_path / "a"), f"test{len(test_shapes) - 1}"
+    row = store.quarantined("score", last)
+    assert (row and row["kind"]) == kind
+    if not kind:
+        assert np.allclose(imported(store, last), unit(rows(10, 10, seed=2)), atol=1e-3)
+    assert len(imported(store, "train0")) == 32
+
+
+def test_crops_with_one_underscore(tmp_path: Path) -> None:
+    """PEL4VAD's: read where the list names the videos, asked about where it names the files."""
+    videos = {"01_0014": write_crops(tmp_path / "x", "a", 4, seed=1), "01_002": write_crops(tmp_path / "x", "b", 3)}
+    for name, features in videos.items():
+        for crop in range(10):
+            save(tmp_path / "features" / f"{name}_{crop}.npy", features[:, crop])
+    by_video, by_file = tmp_path / "video.txt", tmp_path / "file.csv"
+    by_video.write_text("01_0014 cycling\n01_002 normal\n")
+    by_file.write_text("path,label\n" + "".join(f"x/{name}_{crop}.npy,{label}\n" for name, label in
+                                                (("01_0014", "cycling"), ("01_002", "normal")) for crop in range(10)))
+    command = ["features", tmp_path / "features", "--train"]
+    assert run(*command, by_video, "--artifacts", tmp_path / "a") == 0
+    with pytest.raises(ImportFault, match=r"are 2 videos of 10 crops each \(then add --crop-mark _\), or 20 videos"):
+        run(*command, by_file, "--artifacts", tmp_path / "b")
+    assert run(*command, by_file, "--crop-mark", "_", "--artifacts", tmp_path / "b") == 0
+    assert run(*command, by_file, "--crop-mark", "__", "--artifacts", tmp_path / "c") == 0
+    for name in "ab":
+        assert np.allclose(imported(Store(tmp_path / name), "01_0014"), unit(videos["01_0014"]), atol=1e-3)
+    assert len(Store(tmp_path / "c").videos("score")) == 20
+
+
+def test_what_is_left_out_is_said_and_strict_makes_it_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                               ) -> None:
+    for name in ("a", "b", "c", "extra"):
+        save(tmp_path / "features" / f"{name}.npy", rows(4, seed=ord(name[0])))
+    (tmp_path / "labels.csv").write_text("video,label,split\na,Fight,train\nb,NonFight,val\nc,Fight,val\n")
+    (tmp_path / "frames.csv").write_text("video,frames\na,64\nb,64\nc,64\nnowhere,9\n")
+    command = ["features", tmp_path / "features", "--labels", tmp_path / "labels.csv", "--artifacts", tmp_path / "out",
+               "--normal", "NonFight", "--frames", tmp_path / "frames.csv"]
+    assert run(*command) == 0
+    told = capsys.readouterr().out
+    assert "warning: no split is called test, so the val split is taken for it" in told
+    assert "warning: videos of the folder are in no list and were left out (1): extra" in told
+    assert "warning: frame counts of no video here (1): nowhere" in told
+    [row] = Store(tmp_path / "out").read("ingest", "b").to_pylist()
+    assert (row["split"], row["labels"]) == ("test", [])
+    assert run(*command, "--strict") == 1
+    (tmp_path / "features" / "extra.npy").unlink()
+    (tmp_path / "labels.csv").write_text("video,label,split\na,Fight,train\nb,NonFight,test\nc,Fight,test\n")
+    (tmp_path / "frames.csv").write_text("video,frames\na,64\nb,64\nc,64\n")
+    assert run(*command, "--strict") == 0
 
 
 def test_odd_names(tmp_path: Path) -> None:
@@ -264,8 +330,8 @@ MISTAKES = {
     "no features in it": (["artifacts", "--train", "train.csv"], "no .npy file below artifacts"),
     "no labels": (["features"], "no labels: give --labels FILE.csv"),
     "both": (["features", "--labels", "train.csv", "--test", "train.csv"], "either --labels, or --train and --test"),
-    "no list": (["features", "--train", "trian.csv"], "cannot read trian.csv"),
-    "wrong class": (["features", "--train", "train.csv", "--preset", "xd-violence"], "train.csv:2: no class 'Abuse'"),
+    "no list": (["features", "--train", "trian.csv"], "cannot read the list trian.csv"),
+    "wrong class": (["features", "--train", "train.csv", "--preset", "xd-violence"], "train.csv:12: no class 'Arson'"),
     "other counts": (["features", "--train", "train.csv", "--frames", "frames.csv"], "name none of the 3 videos"),
 }
 

@@ -7,8 +7,8 @@ import pytest
 from dbvad import presets
 from dbvad.importing import ImportFault
 from dbvad.importing.lists import Entry, Labels, labels_in_names, read_frame_counts, read_labels, read_list
-from dbvad.importing.names import AmbiguousName, Names, video_name
 from dbvad.importing.sources import match
+from pipeline.lists.names import AmbiguousName, Names, video_name
 
 UCF, XD = (Labels(preset.labels, preset.event_classes) for preset in map(presets.load, ("ucf-crime", "xd-violence")))
 
@@ -57,7 +57,7 @@ def test_labels_file(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "video,lable\na,b\n": r"l.csv: the first line must name the columns video, label; it is 'video,lable'",
+    "video,lable\na,b\n": r"l.csv:1: no column 'label'; the first line must name the columns video, label; it is 'v",
     "video,label,split\n\na,fire,tset\n": r"l.csv:3: split 'tset', expected train or test",
     "video,label\n,fire\n": r"l.csv:2: no video named",
     "video,label\na,b,c\n": r"l.csv:2: 3 values for 2 columns",

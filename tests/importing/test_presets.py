@@ -45,3 +45,15 @@ def test_labels_are_read_by_the_datasets_rule() -> None:
     assert xd.from_name("v=S__#1_label_B4-0-0") == "B4-0-0"
     with pytest.raises(presets.PresetError, match="no class 'B3'"):
         xd.parse("B3-0-0", presets.load("xd-violence").event_classes)
+
+
+def test_a_preset_knows_its_classes_in_any_folder_and_name() -> None:
+    preset = presets.load("ucf-crime")
+    rule, classes = preset.labels, preset.event_classes
+    for name, labels in {"dataset/Abuse/Abuse001_x264__3.npy": ("Abuse",), "road accidents/x.mp4": ("RoadAccidents",),
+                         "/home/x/Stealing062_x264_i3d.npy": ("Stealing",), "abnormal/Arson001_x264": ("Arson",),
+                         "Testing-Normal-Videos-Part-2/a.mp4": (), "Normal_Videos_003_x264.mp4": ()}.items():
+        assert rule.parse(rule.class_of(name, classes) or "nothing", classes) == labels
+    assert rule.class_of("somewhere/clip.mp4", classes) is None
+    xd = presets.load("xd-violence").labels
+    assert xd.from_name("/home/x/v=cuUK-3MNqtw__#1_label_B1-0-0_i3d.npy") == "B1-0-0"

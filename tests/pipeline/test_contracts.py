@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.contracts import QUARANTINE, SCORE, STAGES, Contract, ContractError, embedding_array, embeddings
+from pipeline.contracts import (
+    DECODE,
+    QUARANTINE,
+    SCORE,
+    STAGES,
+    Contract,
+    ContractError,
+    embedding_array,
+    embeddings,
+    frame_times,
+)
 
 CONTRACTS = [*STAGES.values(), QUARANTINE]
 ORDERED = [contract for contract in CONTRACTS if contract.order]
@@ -28,6 +38,8 @@ def table(contract: Contract, rows: int = 3, start: int = 0) -> pa.Table:
     for field in contract.schema:
         if field.name == contract.unit:
             columns.append(embedding_array(np.random.default_rng(0).normal(size=(rows, WIDTH))))
+        elif contract.clock and field.name == contract.clock[1]:
+            columns.append(pa.array([[k, k + 0.5] for k in range(start, start + rows)], field.type))
         elif field.type in VALUES:
             columns.append(pa.array([VALUES[field.type]] * rows, field.type))
         else:
@@ -124,6 +136,35 @@ def test_crops_of_a_frame_rise_within_it() -> None:
     SCORE.check(replaced(whole, "crop", pa.array([0, 1, 0, 1], pa.int8())))
     with pytest.raises(ContractError, match=r"row 3 \(16, 0\) follows \(16, 0\)"):
         SCORE.check(replaced(whole, "crop", pa.array([0, 1, 0, 0], pa.int8())))
+
+
+@pytest.mark.parametrize(("times", "wrong"), [
+    ([[0.0, 0.5], [], [2.0]], "row 11 is empty"),
+    ([[0.0, 0.5], [1.5], [2.0]], "row 11 does not start at its pts_s"),
+    ([[0.0, 1.0], [1.0], [2.0]], "those of row 11 do not"),
+    ([[0.0, 0.5, 0.4], [1.0], [2.0]], "those of row 10 do not"),
+    ([[0.0], [1.0], [2.0, float("inf")]], "those of row 12 do not"),
+    ([[0.0], [1.0], [2.0, float("nan")]], "those of row 12 do not"),
+])
+def test_the_times_of_all_frames_rise_from_row_to_row(times: list[list[float]], wrong: str) -> None:
+    with pytest.raises(ContractError, match=rf"decode\.times_s: .*{wrong}"):
+        DECODE.check(replaced(table(DECODE), "times_s", pa.array(times)), first_row=10)
+
+
+def test_times_rise_over_the_seams_of_a_stream() -> None:
+    before = table(DECODE, 3)
+    DECODE.check(table(DECODE, 2, start=3), before, 3)
+    late = replaced(before, "times_s", pa.array([[0.0], [1.0], [2.0, 3.0]]))
+    with pytest.raises(ContractError, match="those of row 3 do not"):
+        DECODE.check(table(DECODE, 2, start=3), late, 3)
+
+
+@given(st.lists(st.integers(1, 4), max_size=6))
+def test_frame_times_are_those_of_all_frames(counts: list[int]) -> None:
+    times = [[row + k / 8 for k in range(count)] for row, count in enumerate(counts)]
+    whole = replaced(table(DECODE, len(counts)), "times_s", pa.array(times, pa.list_(pa.float64())))
+    DECODE.check(whole)
+    assert frame_times(whole).tolist() == [time for row in times for time in row]
 
 
 @pytest.mark.parametrize("contract", UNIT, ids=named)

@@ -51,6 +51,18 @@ def test_other_files_and_hidden_ones_are_no_videos(videos: Path, cache: HashCach
     assert len(listed(videos, cache)) == 4
 
 
+def test_what_the_labels_name_and_the_folder_lacks_is_told(videos: Path, cache: HashCache) -> None:
+    table = videos.parent / "labels.csv"
+    table.write_text("file,class,set\nb.webm,normal,valid\na,fight,training\nnowhere,fight,training\n")
+    found = discover(Dataset(videos=videos, labels="csv", labels_file=table), cache)
+    assert [str(remark) for remark in found.remarks] == [
+        "no split is called test, so the val split is taken for it",
+        f"named in {table}, but no such video here (1): nowhere",
+        f"a name in {table} is that of several videos here, and holds for each (1): a"]
+    assert {source.video_id: source.facts["split"] for source in found.sources if not source.problem} == {
+        "test/normal/b.webm": "test", "train/fight/a.mp4": "train", "train/normal/a.mp4": "train"}
+
+
 def test_a_video_without_label_is_listed_with_its_problem(videos: Path, cache: HashCache) -> None:
     (videos / "lost.mp4").write_text("x")
     source = listed(videos, cache)["lost.mp4"]

@@ -37,6 +37,20 @@ def test_no_or_all_videos_may_be_test_videos(name: str) -> None:
     assert from_folders("normal", 1.0)(f"fight/{name}") == Facts("test", ("fight",))
 
 
+@pytest.mark.parametrize(("ids", "facts"), [
+    (["a/train/Fight/x.mp4", "b/val/NonFight/y.mp4"], [Facts("train", ("Fight",)), NORMAL_TEST]),
+    (["train/Fight/x.mp4", "val/NonFight/y.mp4", "test/Fight/z.mp4"],
+     [Facts("train", ("Fight",)), Facts("val", ()), Facts("test", ("Fight",))]),
+    (["cam1/fight/x.mp4", "cam2/NonFight/y.mp4"], [Facts("train", ("fight",)), NORMAL_TRAIN]),
+    (["fight/cam1/x.mp4", "nonfight/cam2/y.mp4"], [Facts("train", ("fight",)), NORMAL_TRAIN]),
+    (["NonFight/x.mp4", "y.mp4"], [NORMAL_TRAIN, None]),
+])
+def test_the_level_of_the_normal_class_is_that_of_labels(ids: list[str], facts: list[Facts | None]) -> None:
+    read = from_folders("NonFight", 0.0).over(ids)
+    assert list(map(read, ids)) == facts
+    assert bool(read.remarks()) == any("val" in video_id for video_id in ids)
+
+
 class TestCsv:
     @staticmethod
     def read(folder: Path, text: str, video_id: str, encoding: str = "utf-8") -> Facts | None:
@@ -53,7 +67,8 @@ class TestCsv:
         ("a.mp4,fight|normal", Facts("train", ("fight",))),
         ("a.mp4,fight, ", Facts("train", ("fight",))),
         ("a.mp4", NORMAL_TRAIN),
-        ("a.mp4,fight,train,more,columns", Facts("train", ("fight",))),
+        ("a.mp4,fight,train,,", Facts("train", ("fight",))),
+        ("a.mp4,fight,val", Facts("test", ("fight",))),
     ])
     def test_a_line(self, tmp_path: Path, line: str, facts: Facts) -> None:
         assert self.read(tmp_path, f"video,label,split\n{line}\n", "a.mp4") == facts
@@ -91,13 +106,15 @@ class TestCsv:
 
     @pytest.mark.parametrize(("text", "message"), [
         ("video,label\na.mp4,fight\na.mp4,arson\n", "labels.csv:3: 'a.mp4' was given another label or split above"),
-        ("video,label,split\n\na.mp4,x,valid\n", "labels.csv:3: split 'valid', expected train or test"),
-        ("label,video\nfight\n", "labels.csv:2: no video is named here"),
-        ("video,label\n,fight\n", "labels.csv:2: no video is named here"),
-        ("name,label\na.mp4,x\n", "labels.csv:1: no column 'video'; the first line must name video, label, found name, "
-                                  "label"),
-        ("video;label\na.mp4;x\n", "labels.csv:1: no column 'video'"),
-        ("", "labels.csv:1: no column 'video'; the first line must name video, label, found nothing"),
+        ("video,label,split\n\na.mp4,x,tset\n", "labels.csv:3: split 'tset', expected train or test"),
+        ("video,label,split\na.mp4,x,train,more\n", "labels.csv:2: 4 values for 3 columns: put quotes around"),
+        ("label,video\nfight\n", "labels.csv:2: no video named"),
+        ("video,label\n,fight\n", "labels.csv:2: no video named"),
+        ("movie,label\na.mp4,x\n", "labels.csv:1: no column 'video'; the first line must name the columns video, "
+                                   "label; it is 'movie,label'"),
+        ("video:label\na.mp4:x\n", "labels.csv:1: no column 'video'"),
+        ("video,label\na.mp4,0\nb.mp4,1\n", "labels.csv:2: the labels are 0 and 1: either 1 is an anomaly"),
+        ("", "labels.csv:1: no column 'video'; the first line must name the columns video, label; it is ''"),
         ('video,label\n"a.mp4,fight\nb.mp4,x\n', "labels.csv: unexpected end of data"),
         ("video,label\na.mp4," + "x" * 200_000, "labels.csv: field larger than field limit"),
     ])
@@ -112,6 +129,27 @@ class TestCsv:
         (tmp_path / "latin.csv").write_bytes(b"video,label\n\xfc.mp4,x\n")
         with pytest.raises(ConfigError, match="cannot read the labels"):
             from_csv(tmp_path / "latin.csv", "normal")
+
+
+    def test_what_it_names_and_nobody_has_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "labels.csv"
+        path.write_text("video,label,split\na,fight,train\nu\u0308.mp4,normal,valid\nold/b.mp4,fight,train\n")
+        read = from_csv(path, "normal").over(["x/a.mp4", "\u00fc.mp4"])
+        assert read("\u00fc.mp4") == NORMAL_TEST
+        assert list(map(str, read.remarks())) == [
+            "no split is called test, so the val split is taken for it",
+            f"named in {path}, but no such video here (1): old/b.mp4"]
+
+
+    def test_labels_that_differ_in_case_are_one_class(self, tmp_path: Path) -> None:
+        path = tmp_path / "labels.csv"
+        path.write_text("video,label\na,Fight\nb,fight|FIGHT\nc,normal\n")
+        read = from_csv(path, "normal").over(["a.mp4", "b.mp4", "c.mp4"])
+        assert [read(name) for name in ("a.mp4", "b.mp4")] == [Facts("train", ("Fight",))] * 2
+        assert [remark.kind for remark in read.remarks()] == ["spelling"]
+        folders = from_folders("normal", 0.0).over(["Fight/a.mp4", "fight/b.mp4", "normal/c.mp4"])
+        assert folders("fight/b.mp4") == Facts("train", ("Fight",))
+        assert [remark.kind for remark in folders.remarks()] == ["spelling"]
 
 
 class TestUcfCrime:
@@ -142,8 +180,9 @@ class TestUcfCrime:
         assert read("Abuse001_x264.mp4") == Facts("train", ("Abuse",))
 
     @pytest.mark.parametrize(("test", "message"), [
-        ("Abuse028_x264.mp4\n", r"test\.txt:1: 'Abuse028_x264\.mp4' is no entry of an official list"),
-        ("\nAbuse028_x264.mp4  Abuse  165  240  -1  -1\n", r"test\.txt:2: .* is no entry"),
+        ("clip028_x264.mp4\n", r"test\.txt:1: 'clip028_x264\.mp4' is no entry of an official list"),
+        ("\nclip028_x264.mp4  165  240\n", r"test\.txt:2: .* is no entry"),
+        ("\nA/Odd/clip1.mp4\nB/Strange/clip2.mp4\n", r"test\.txt:2: which folder of .* is the class, 'A' or 'Odd'\?"),
         (TRAIN, r"test\.txt:1: Abuse001_x264\.mp4 was given another label or split"),
     ])
     def test_a_wrong_file_is_noticed(self, tmp_path: Path, test: str, message: str) -> None:

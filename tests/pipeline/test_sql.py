@@ -16,10 +16,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline.contracts import DESCRIBE, EMBED, INGEST, QUARANTINE, SCORE, SELECT, STAGES, Contract, embedding_array
+from pipeline.engine.files import Damaged
+from pipeline.engine.lines import line
 from pipeline.engine.store import Store
 from pipeline.manifest import Manifest, read, write
 from pipeline.sql import RESERVED, QueryError, query, views
 from pipeline.sql import connect as connect_as_is
+from tests.damage import flip, flip_column
 from tests.manifests import write_manifest
 
 
@@ -239,8 +242,30 @@ def test_a_torn_shard_is_named_with_the_remedy(store: Store, name: str, content:
     ingest(store, name)
     write_manifest(store.root)
     store.path("ingest", name).write_bytes(content)
-    with pytest.raises(QueryError, match=rf"{name}.parquet cannot be read[\s\S]*artifacts verify"):
+    with pytest.raises(Damaged, match=rf"{name}.parquet is damaged: .*pipeline run ingest --video {name} --force"):
         connect_as_is(store.root)
+
+
+def test_a_flipped_bit_is_in_no_view(store: Store) -> None:
+    ingest(store, "m.mp4")
+    write_manifest(store.root)
+    flip_column(store.path("ingest", "m.mp4"), "fps")
+    with pytest.raises(Damaged, match=r"m\.mp4\.parquet is damaged: column fps is not what was written"):
+        connect_as_is(store.root, None, "select avg(n_frames) from ingest")
+    connect_as_is(store.root, None, "select * from score").close()  # another stage
+
+
+def test_damaged_lines_of_run_logs_are_told(store: Store) -> None:
+    (store.root / "runs").mkdir(parents=True)
+    log = store.root / "runs" / "1.jsonl"
+    log.write_text(line({"event": "unit", "seconds": 1.5}) + line({"event": "unit", "seconds": 2.5}))
+    notes: list[str] = []
+    connect_as_is(store.root, None, "from runs", notes.append).close()
+    assert notes == []
+    flip(log, log.read_bytes().index(b"2.5"))
+    connect_as_is(store.root, None, "from runs", notes.append).close()
+    assert len(notes) == 1
+    assert f"1 line of {log} not as written" in notes[0]
 
 
 def test_what_is_not_todays_is_in_no_view_and_a_note_says_so(store: Store) -> None:

@@ -1,7 +1,6 @@
 """Artifacts and a run made by hand: what the report shows of them is known."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline.contracts import DECODE, DESCRIBE, INGEST, SCORE, SELECT, Contract, embedding_array
+from pipeline.engine.files import write_record
+from pipeline.engine.sealed import seal
 from pipeline.engine.store import Store
 from pipeline.kess import event_score, select
 from tests.manifests import write_manifest
@@ -59,8 +60,9 @@ def publish(root: Path, videos: Sequence[Planted] = VIDEOS) -> Store:
             "source_hash": "h", "size": 1, "duration_s": video.frames / FPS, "fps": FPS, "n_frames": video.frames,
             "width": 64, "height": 48, "codec": "h264"}])
         put(store, DECODE, video.video_id, [
-            {"frame_idx": int(k), "pts_s": k / FPS, "width": 64, "height": 48, "jpeg": picture(int(k) % 256)}
-            for k in frame_idx], {"stride": STRIDE}, {"decoded_frames": video.frames, "decoder": "decord"})
+            {"frame_idx": int(k), "pts_s": k / FPS, "width": 64, "height": 48, "jpeg": picture(int(k) % 256),
+             "times_s": (np.arange(k, min(k + STRIDE, video.frames)) / FPS).tolist()} for k in frame_idx],
+            {"stride": STRIDE}, {"decoded_frames": video.frames, "decoder": "decord"})
         table = pa.Table.from_arrays([
             pa.array([video.video_id] * len(frame_idx)), pa.array(frame_idx),
             pa.array(np.zeros(len(frame_idx), np.int8)), embedding_array(np.ones((len(frame_idx), 4))),
@@ -109,6 +111,7 @@ def evaluated(run: Path, annotations: Path | None, videos: Sequence[Planted] = V
             parts.append(pa.table({"video_id": [video.video_id] * len(start), "start": start,
                                    "end": np.append(start[1:], video.frames), "score": score.astype(np.float32)}))
     pq.write_table(pa.concat_tables(parts), run / "scores.parquet")
+    seal(run / "scores.parquet")
     result: dict[str, Any] = {
         "metrics": {"video_auc": 0.75, "auc": 0.9123, "ap": 0.5, "ano_auc": 0.8, "macro_auc": None},
         "intervals": {"auc": [0.85, 0.95], "ap": [0.4, 0.6], "ano_auc": [None, None]},
@@ -116,7 +119,7 @@ def evaluated(run: Path, annotations: Path | None, videos: Sequence[Planted] = V
         "protocol": {"scale": "bins", "ends": "inclusive"}, "localization": None,
         "provenance": {"seed": 3, "config": {"lr": 0.0001}, "versions": {"torch": "2.14.1"}},
     }
-    (run / "result.json").write_text(json.dumps(result | changes))
+    write_record(run / "result.json", result | changes)
     return run
 
 

@@ -10,7 +10,10 @@ import pytest
 from dbvad.evaluation.groundtruth import AnnotationError, Segment
 from dbvad.report.inputs import ReportError, read_inputs
 from dbvad.report.ladder import LadderError, read_ladder
+from pipeline.engine.files import write_record
+from pipeline.engine.sealed import seal
 from pipeline.engine.store import Store
+from tests.damage import flip
 from tests.report.planted import VIDEOS, Planted, annotate, evaluated, publish
 
 
@@ -70,6 +73,7 @@ def test_a_broken_result(tmp_path, store, content):
 def test_broken_scores(tmp_path, store, rows):
     run = evaluated(tmp_path / "run", None)
     pq.write_table(pa.table(rows | {"score": np.zeros(len(rows["start"]), np.float32)}), run / "scores.parquet")
+    seal(run / "scores.parquet")
     found = read_inputs(store, run, None, "auto")
     assert found.scores == {}
     assert "evaluate" in found.missing["scores"]
@@ -105,13 +109,25 @@ def test_names_that_fit_several_training_videos_cost_only_their_truth(tmp_path):
 
 def test_ladders_lie_in_the_run_or_are_named(tmp_path, store):
     run = evaluated(tmp_path / "run", None)
-    (run / "ladder.json").write_text('{"rows": []}')
+    write_record(run / "ladder.json", {"rows": []})
     assert read_inputs(store, run, None, "auto").ladders == ({"rows": []},)
     named = read_inputs(store, run, None, "auto", [run / "ladder.json", tmp_path / "no.json", run / "ladder.json"])
     assert len(named.ladders) == 2
     assert "no file" in named.missing["ladder"]
-    (run / "ladder.json").write_text("{")
-    assert "cannot be read" in read_inputs(store, run, None, "auto").missing["ladder"]
+    for content in ("{", '{"rows": []}'):
+        (run / "ladder.json").write_text(content)
+        assert "is damaged" in read_inputs(store, run, None, "auto").missing["ladder"]
+
+
+@pytest.mark.parametrize(("name", "part"), [("result.json", "result"), ("scores.parquet", "scores")])
+def test_a_flipped_bit_in_what_was_evaluated_is_a_sentence(tmp_path, store, name, part):
+    run = evaluated(tmp_path / "run", None)
+    place = (run / name).read_bytes().index(b"0.9123") + 3 if part == "result" else 60
+    flip(run / name, place)
+    found = read_inputs(store, run, None, "auto")
+    assert not getattr(found, part)
+    assert "not what was written" in found.missing[part]
+    assert "dbvad evaluate" in found.missing[part]
 
 
 def test_a_ladder_becomes_a_table():

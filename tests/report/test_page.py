@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dbvad.report.content import choose
 from dbvad.report.inputs import Inputs, Video, read_inputs
 from dbvad.report.judge import Judged
 from dbvad.report.page import write_report
+from pipeline.engine.files import write_record
 from tests.report.planted import VIDEOS, Planted, annotate, evaluated, publish
 
 ODD = Planted("train/fight/ünd \"<img src=x>\" & 100%_#1.mp4", "train", "<b>fight</b>", (48, 64))
@@ -62,8 +64,8 @@ def inputs(tmp_path) -> Inputs:
     videos = (*VIDEOS, ODD)
     store = publish(tmp_path / "artifacts", videos)
     run = evaluated(tmp_path / "run", annotate(tmp_path / "temporal.txt", VIDEOS), videos)
-    (run / "ladder.json").write_text(
-        '{"rows": [{"name": "+ TMM", "seeds": [0, 1], "metrics": {"auc": {"mean": 0.861, "std": 0.004}}}]}')
+    write_record(run / "ladder.json", {
+        "rows": [{"name": "+ TMM", "seeds": [0, 1], "metrics": {"auc": {"mean": 0.861, "std": 0.004}}}]})
     return read_inputs(store, run, None, "auto")
 
 
@@ -84,6 +86,13 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path, inputs, monkeypatc
     assert "default-src 'none'" in policy
     assert "http" not in policy
     assert "Plotly" in page.scripts["plotly"]
+
+
+def test_what_the_evaluation_warned_of_stands_below_its_figures(tmp_path, inputs):
+    warning = {"kind": "unknown_name", "text": "e.csv names what is no video here", "names": ["<typo>", "b"]}
+    out = tmp_path / "index.html"
+    write_report(replace(inputs, result=dict(inputs.result) | {"warnings": [warning]}), out)
+    assert "Warning: e.csv names what is no video here (2): &lt;typo&gt;, b." in out.read_text(encoding="utf-8")
 
 
 def test_every_video_is_listed_and_its_data_lie_in_the_page(tmp_path, inputs):

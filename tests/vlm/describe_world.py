@@ -72,8 +72,8 @@ def frames(name: str, contract: Contract) -> pa.Table:
     if contract is SELECT:
         rows = [{"rank": rank, "frame_idx": 32 - 16 * rank, "score": 1.0, "strategy": "kess"} for rank in range(2)]
     else:
-        rows = [{"frame_idx": 16 * i, "pts_s": float(i), "width": 8, "height": 8, "jpeg": picture(name, i)}
-                for i in range(3)]
+        rows = [{"frame_idx": 16 * i, "pts_s": float(i), "times_s": [float(i)], "width": 8, "height": 8,
+                 "jpeg": picture(name, i)} for i in range(3)]
     return pa.Table.from_pylist([{"video_id": name} | row for row in rows], schema=contract.schema)
 
 
