@@ -28,6 +28,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dbvad.detection.live.deliver import LONGEST_PAUSE_S
 from tests.live.faults import Feeder, Proxy, Receiver, RtspServer, camera_video, free_port
 
 QUOTA_GB = 0.004
@@ -135,7 +136,7 @@ def judge(drill: Drill, good: list[str], lines: list[dict[str, Any]]) -> list[tu
     wall = time.time() - (time.monotonic() - drill.began)
     outage = tuple(wall + second for second in drill.away)
     slow = [drill.arrived[line["seq"]] - _unix(line["at"]) for line in lines if line["seq"] in drill.arrived
-            and not outage[0] - 2 <= _unix(line["at"]) <= outage[1]]
+            and not outage[0] - 2 <= _unix(line["at"]) <= outage[1] + LONGEST_PAUSE_S]
     settled = [sample for sample in drill.memory if sample[0] > drill.memory[-1][0] / 3]
     seconds, memory, files = np.array(settled).T
     slope = float(np.polyfit(seconds / 60, memory, 1)[0])

@@ -163,7 +163,7 @@ def test_a_slow_parent_gets_the_newest_and_the_rest_is_counted(server: RtspServe
 
 def test_many_reconnects_leave_nothing(server: RtspServer, proxy: Proxy, make: Make) -> None:
     source, me = make(server.address("gate.mp4", proxy.port)), psutil.Process()
-    for turn in range(12):
+    for turn in range(8):
         until(lambda: source.step().opened, 20)
         if turn == 2:
             memory, files = me.memory_info().rss, me.num_fds()

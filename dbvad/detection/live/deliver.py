@@ -21,7 +21,7 @@ from pipeline.engine.store import atomic_file
 from pipeline.instruments.live_video import masked
 
 SECRET_VARIABLE = "DBVAD_WEBHOOK_SECRET"
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
 ANSWER_S = 10.0
 TRY_AGAIN = {408, 425, 429}  # of the 4xx; the others say that this line will never be taken
 
