@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dbvad.detection.live.source import Sampling
     from dbvad.detection.live.watch import Watch
 
-PORT = 8420
+HOST, PORT = "127.0.0.1", 8420
 
 
 class AddressError(ValueError):
@@ -48,7 +48,7 @@ def watch(
                                                            "DBVAD_WEBHOOK_SECRET is set. May be repeated.")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish events and camera states: mqtt://host[:port][/prefix].")
                     ] = None,
-    page: Annotated[str | None, typer.Option(help="Show a page at this address, such as 127.0.0.1:8420.")] = None,
+    page: Annotated[str | None, typer.Option(help="Show a page here, such as at 127.0.0.1:8420.")] = None,
     token: Annotated[str | None, typer.Option(envvar="DBVAD_PAGE_TOKEN", help="What the page asks for; needed at an "
                                               "address that other machines reach.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Write every score to this file, as JSON lines.")] = None,
@@ -131,7 +131,7 @@ def _listening(address: str, token: str | None) -> "socket.socket":
     """The socket of the page. Raises AddressError."""
     import os
 
-    host, _, port = address.rpartition(":")
+    host, _, port = (f"{HOST}:{address}" if address.isdigit() else address).rpartition(":")
     host, port = (host.strip("[]"), port) if port.isdigit() and host else (address.strip("[]"), str(PORT))
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         raise AddressError(f"other machines reach {host}: protect the page by --token, or show it at 127.0.0.1:{port}")
@@ -232,14 +232,21 @@ def _writer(path: Path | None) -> Iterator[Callable[["Feed", list["Score"]], Non
         yield None
         return
     with path.open("w", encoding="utf-8") as file:
+        faults: list[str] = []
+
         def keep(feed: "Feed", scores: list["Score"]) -> None:
-            for score in scores:
-                moment = score.moment
-                file.write(json.dumps({
-                    "camera": feed.source.name, "take": feed.take, "snippet": moment.place, "frame": moment.frame,
-                    "stream_s": round(moment.stream_s, 3), "wall": iso(moment.wall), "score": round(score.score, 6),
-                    "final": score.final}) + "\n")
-            file.flush()
+            lines = [json.dumps({
+                "camera": feed.source.name, "take": feed.take, "snippet": score.moment.place,
+                "frame": score.moment.frame, "stream_s": round(score.moment.stream_s, 3),
+                "wall": iso(score.moment.wall), "score": round(score.score, 6), "final": score.final})
+                for score in scores]
+            try:
+                if not faults:
+                    file.write("\n".join(lines) + "\n")
+                    file.flush()
+            except OSError as error:  # a full disk does not end the watch
+                faults.append(str(error))
+                _say(f"{path}: {error.strerror}; no more scores are written there")
 
         yield keep
 

@@ -11,6 +11,7 @@ import torch
 
 from dbvad.cli import main
 from dbvad.demo.build_models import MODELS
+from dbvad.detection.events import Thresholds
 from dbvad.detection.live.cameras import read
 from dbvad.model.detector import Detector
 from dbvad.training.checkpoint import MODEL, Facts, Model, save_model
@@ -100,6 +101,8 @@ def test_cameras_yaml(tmp_path: Path) -> None:
     assert (gate.thresholds.on, gate.thresholds.off) == (0.8, 0.2)  # YAML 1.1 reads these keys as true and false
     assert yard.over(gate.thresholds).on == 0.8
     assert gate.over(yard.thresholds).on == 0.8
+    with pytest.raises(ConfigError, match=r"the thresholds of gate: off is 0\.2, above on"):
+        gate.model_copy(update={"thresholds": Thresholds(on=0.1)}).over(Thresholds(off=0.2))
     for text, message in (("- {name: gate, url: 'rtsp://c/1', stal_s: 3}", ":2: unknown key 'cameras.0.stal_s'"),
                           ("- {name: ../x, url: 'rtsp://c/1'}", ":2: cameras.0.name"),
                           ("- {name: a, url: 'rtsp://c/1'}\n- {name: A, url: 'rtsp://c/2'}", "the name 'a'"),

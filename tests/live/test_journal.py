@@ -47,3 +47,13 @@ def test_a_full_disk_holds_lines_back_and_loses_none(tmp_path: Path, monkeypatch
     journal.retry()
     assert journal.fault == ""
     assert [line["id"] for line in journal.since(0)] == ["a", "b"]
+
+
+def test_a_spoilt_line_costs_itself(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for _ in range(3):
+        journal.add(id="a")
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(lines[0] + b"\xff{" + lines[1][2:] + lines[2])
+    assert numbers(journal) == [1, 3]
+    assert Journal(tmp_path).seq == 3

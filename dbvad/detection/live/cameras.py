@@ -40,8 +40,9 @@ class Camera(Config):
         return self
 
     def over(self, base: Thresholds) -> Thresholds:
-        """The camera's thresholds where it names them, else those of `base`. Raises ValueError."""
-        return Thresholds(**base.model_dump(exclude_unset=True) | self.thresholds.model_dump(exclude_unset=True))
+        """The camera's thresholds where it names them, else those of `base`. Raises ConfigError."""
+        named = base.model_dump(exclude_unset=True) | self.thresholds.model_dump(exclude_unset=True)
+        return parse(Thresholds, named, f"the thresholds of {self.name}")
 
 
 class Cameras(Config):

@@ -61,13 +61,13 @@ class Journal:
     def since(self, seq: int) -> Iterator[dict[str, Any]]:
         """The lines behind number `seq` that are still kept, oldest first."""
         with self._lock:  # no file is turned over between listing and opening
-            files = [path.open(encoding="utf-8") for path in self._files() if _last(path) > seq]
+            files = [path.open(encoding="utf-8", errors="replace") for path in self._files() if _last(path) > seq]
         with ExitStack() as stack:
             for file in files:
                 stack.enter_context(file)
             for file in files:
                 for text in file:
-                    if text.endswith("\n") and (line := json.loads(text))["seq"] > seq:
+                    if (line := _line(text)) and line["seq"] > seq:
                         yield line
 
     def _files(self) -> list[Path]:
@@ -110,3 +110,12 @@ class Journal:
 def _last(path: Path) -> float:
     """The number of a file's last line: it stands in the name of one that is full."""
     return float(path.name.split(".")[1]) if path.name != FILE else float("inf")
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    """None for a line that is not whole, or that a disk has spoilt: the others are told all the same."""
+    try:
+        line = json.loads(text) if text.endswith("\n") else None
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("seq"), int) else None

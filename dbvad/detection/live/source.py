@@ -23,6 +23,7 @@ from pipeline.instruments.live_video import Opened
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between tries, doubling; a part of it by chance, so cameras do not march
 STEADY_S = 15.0  # a connection that held so long starts the pauses anew
 START_S = 15.0  # a child's own start, on a machine that is busy
+GONE_S = 1.0  # for a killed child to be gone
 RATE_S = 20.0  # the frame rate is judged over so long
 COUNTS = ("connections", "losses", "failures", "killed", "frames", "dropped", "overrun", "corrupt", "repeated",
           "refused", "jumps", "wraps", "resized", "recoded", "unkept")
@@ -148,7 +149,7 @@ class Source:
             while self.state in (State.CONNECTING, State.LIVE) and self._connection.poll():
                 self._take_in(self._connection.recv(), heard)
         except (EOFError, OSError):
-            self._process.join()
+            self._process.join(GONE_S)
             self._lose(f"its reader ended with exit code {self._process.exitcode}")
 
     def _take_in(self, word: Word, heard: Heard) -> None:
@@ -208,8 +209,9 @@ class Source:
         self._now = {}
         if self._process is not None:
             self._process.kill()
-            self._process.join()
-            self._process.close()
+            self._process.join(GONE_S)
+            if self._process.exitcode is not None:  # else a disk or a driver holds it, but not the other cameras
+                self._process.close()
             self._process = None
         if self._connection is not None:
             self._connection.close()
