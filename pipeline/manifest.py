@@ -8,7 +8,7 @@ another fingerprint than the planned one, is left over and is used by nobody. Th
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from pipeline.contracts import STAGES
 from pipeline.engine.files import atomic_file
 from pipeline.engine.sealed import seal
 from pipeline.engine.store import Footer, Store, open_sealed
+from pipeline.lists.remarks import Remark, remarks_on
 
 FILE = "manifest.parquet"
 FACTS = {"video_id": pa.string(), "split": pa.string(), "labels": pa.list_(pa.string()), "source_hash": pa.string(),
@@ -67,10 +68,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Copies:
-    """Videos with one content."""
+    """Videos with one content. `event`: whether it is called abnormal."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
+    event: bool = False
 
     @property
     def leak(self) -> bool:
@@ -163,13 +165,34 @@ def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
     return {stage: gone for stage, kept in found.items() if (gone := [p for p in store.shards(stage) if p not in kept])}
 
 
-def copies(contents: Iterable[tuple[str, str, str]]) -> list[Copies]:
-    """Videos of a split that are one another's copies, from (video_id, split, content hash); leaks first."""
-    same: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for video_id, split, content in contents:
-        if content and split:
-            same[content].append((split, video_id))
-    found = [Copies(tuple(sorted(name for split, name in group if split == "train")),
-                    tuple(sorted(name for split, name in group if split == "test")))
+def copies(videos: Iterable[tuple[str, str, str, bool]]) -> list[Copies]:
+    """Videos of the splits that are one another's copies, from (video_id, split, content hash, event); leaks first."""
+    same: dict[str, list[tuple[str, str, bool]]] = defaultdict(list)
+    for video_id, split, content, event in videos:
+        if content and split in ("train", "test"):
+            same[content].append((split, video_id, event))
+    found = [Copies(tuple(sorted(name for split, name, _ in group if split == "train")),
+                    tuple(sorted(name for split, name, _ in group if split == "test")),
+                    any(event for _, _, event in group))
              for group in same.values() if len(group) > 1]
     return sorted(found, key=lambda group: (not group.leak, group.train, group.test))
+
+
+def copies_of(entries: Iterable[Entry]) -> list[Copies]:
+    """As `copies`, of those that can be used."""
+    return copies((entry.video_id, entry.split, entry.source_hash, bool(entry.labels))
+                  for entry in entries if not entry.problem)
+
+
+def remarks_on_leaks(groups: Sequence[Copies]) -> list[Remark]:
+    """What to say of videos in both splits."""
+    leaks = [f"{group.test[0]} = {group.train[0]}" for group in groups if group.leak]
+    return remarks_on(("leak", "leak: test videos with the content of a training video, to be taken out of one split",
+                       leaks))
+
+
+def remarks_on_copies(groups: Sequence[Copies]) -> list[Remark]:
+    """What to say of copies: of those in both splits, and of those within one."""
+    alike = [" = ".join(names) for group in groups for names in (group.train, group.test) if len(names) > 1]
+    return remarks_on_leaks(groups) + remarks_on(
+        ("copies", "videos in several copies, of which each counts as a video", alike))

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline.contracts import QUARANTINE, STAGES, Contract
+from pipeline.contracts import INGEST, QUARANTINE, STAGES, Contract
 from pipeline.engine.lines import damaged
 from pipeline.engine.store import Store
 from pipeline.manifest import Entry, NoManifest, current, quarantine, read
@@ -166,7 +166,10 @@ def _shard_view(con: duckdb.DuckDBPyConnection, store: Store, name: str, contrac
         paths = _todays(store, contract.artifact, entries, note)
     for path in paths:
         store.check(path, read)
-    con.execute(f"create view {name} as select {columns} from {_source(con, store, contract, paths)}")
+    source = _source(con, store, contract, paths)
+    if contract is INGEST and paths:
+        source = _as_decoded(con, store, entries, source)
+    con.execute(f"create view {name} as select {columns} from {source}")
 
 
 def _todays(store: Store, stage: str, entries: Iterable[Entry], note: Callable[[str], None]) -> list[Path]:
@@ -198,6 +201,19 @@ def _source(con: duckdb.DuckDBPyConnection, store: Store, contract: Contract, pa
     shards = f"{_glob(store.root / contract.artifact)}/**/*.parquet"
     return (f"(from read_parquet('{shards}', hive_partitioning=false, filename=true) "
             f"where filename in (select path from {contract.artifact}_shards))")
+
+
+def _as_decoded(con: duckdb.DuckDBPyConnection, store: Store, entries: Iterable[Entry], ingest: str) -> str:
+    """Ingest's rows with the number of frames and the length that the decoder found, where it has been there."""
+    footers = [store.footer("decode", entry.video_id) for entry in entries if current(store, entry, "decode")]
+    found = [(footer.video_id, footer.meta["decoded_frames"], footer.meta["duration_s"])
+             for footer in footers if footer]
+    con.execute("create table decoded (video_id varchar, n_frames bigint, duration_s double)")
+    if found:
+        con.executemany("insert into decoded values (?, ?, ?)", found)
+    return (f"(select ingest.* replace (coalesce(decoded.n_frames, ingest.n_frames) as n_frames, "
+            f"coalesce(decoded.duration_s, ingest.duration_s) as duration_s) from {ingest} as ingest "
+            "left join decoded using (video_id))")
 
 
 def _videos_view(con: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:

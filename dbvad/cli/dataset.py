@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from pipeline.engine.plan import Plan, State
     from pipeline.engine.stage import Stage
-    from pipeline.manifest import Copies, Entry, Manifest
+    from pipeline.lists.remarks import Remark
+    from pipeline.manifest import Entry, Manifest
     from pipeline.stages import StagesFile
     from pipeline.stages.dataset import Listing
 
 SHOWN = 3  # names of a list; the rest is counted
+
+
+class StrictError(Exception):
+    """A warning was given where --strict allows none."""
 
 
 class ChangedDataset(Exception):
@@ -59,25 +64,13 @@ def chosen(ids: Sequence[str], names: Sequence[str] | None) -> Collection[str] |
     return found
 
 
-def warnings(listing: "Listing") -> list[str]:
-    """What is wrong with the dataset as a whole, a sentence each."""
-    from pipeline.manifest import copies
+def warnings(listing: "Listing") -> list["Remark"]:
+    """What is wrong with the dataset as a whole."""
+    from pipeline.manifest import copies, remarks_on_copies
 
-    groups = copies((s.video_id, s.facts["split"], s.hash) for s in listing.sources if s.problem is None)
-    return [*map(str, listing.remarks), *copies_told(groups)]
-
-
-def copies_told(groups: "Sequence[Copies]") -> list[str]:
-    """Sentences on videos with one content: those in both splits, and those within one."""
-    leaks = [f"{group.test[0]} = {group.train[0]}" for group in groups if group.leak]
-    alike = [" = ".join(names) for group in groups for names in (group.train, group.test) if len(names) > 1]
-    found = []
-    if leaks:
-        found.append(f"leak: {counted(len(leaks), 'test video')} with the content of a training video ({few(leaks)}): "
-                     f"take the copies out of one split")
-    if alike:
-        found.append(f"{counted(len(alike), 'video')} in several copies ({few(alike)}): each copy counts as a video")
-    return found
+    groups = copies((source.video_id, source.facts["split"], source.hash, bool(source.facts["labels"]))
+                    for source in listing.sources if source.problem is None)
+    return [*listing.remarks, *remarks_on_copies(groups)]
 
 
 def record(config: Path, artifacts: Path, plan: "Plan") -> None:
@@ -168,6 +161,19 @@ def tell_left_over(artifacts: Path) -> None:
         size = sum(path.stat().st_size for paths in gone.values() for path in paths) / 2**20
         print(f"left out: {counted(sum(map(len, gone.values())), 'shard')} of videos that are not in the dataset; "
               f"`dbvad artifacts gc --delete` frees their {size:.1f} MB", file=sys.stderr)
+
+
+def check_spotless(artifacts: Path) -> None:
+    """Raise StrictError if a training video is left out, or is tested on as well. Raises DataError."""
+    from dbvad.data.dataset import read_index
+    from pipeline.engine.store import Store
+    from pipeline.manifest import remarks_on_leaks
+
+    index = read_index(Store(artifacts), "train")
+    faults = [*map(str, remarks_on_leaks(index.leaks)),
+              *(f"{video_id} is left out: {reason}" for video_id, reason in index.dropped.items())]
+    if faults:
+        raise StrictError(f"{few(faults, '; ')}: --strict allows none, nothing was trained")
 
 
 def print_left_out(dropped: Mapping[str, str], kind: str) -> None:

@@ -85,8 +85,9 @@ def _detect(out: Path, run: Path) -> int:
     tests = {path.name: path for path in (out / "videos" / "test").rglob("*.mp4")}
     video = next(tests[name] for name, events in truth.items() if events and name in tests)
     code = detect([str(video)], run, out / "detections")
-    print("the truth: " + ", ".join(f"{event.label} from {event.start / FPS:.1f} to {(event.end + 1) / FPS:.1f} s"
-                                    for event in truth[video.name]))
+    told = [f"{event.label} from {float(event.start) / FPS:.1f} to {float(event.end + 1) / FPS:.1f} s"
+            for event in truth[video.name]]
+    print(f"the truth: {', '.join(told)}")
     return code
 
 

@@ -174,11 +174,13 @@ def _sources(paths: Sequence[str], artifacts: Path, console: "Console") -> list[
 
     from dbvad.detection.sources import find_videos, read_sources
     from pipeline.engine.hashing import HashCache
+    from pipeline.stages.dataset import told
     from pipeline.words import counted
 
     videos, others = find_videos(paths)
-    left_out = f"; left out: {counted(others, 'file')} not named like a video" if others else ""
-    console.print(f"{counted(len(videos), 'video')}{left_out}", highlight=False)
+    console.print(counted(len(videos), "video"), highlight=False)
+    if others:
+        console.print(f"left out: {told(others)}", highlight=False, markup=False, soft_wrap=True)
     with Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
                   transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)

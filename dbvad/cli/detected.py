@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from dbvad.cli.say import say as print
+from pipeline.engine.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -127,7 +130,7 @@ def print_rest(found: Found, outcome: "Outcome", console: "Console") -> None:
     if found.bad:
         more.append(f"{len(found.bad)} in quarantine: `dbvad pipeline failures -a {root}` says what is wrong with each")
     for line in more:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _cut(source: Path, events: Sequence["Event"], thresholds: "Thresholds", length_s: float, folder: Path,
@@ -138,8 +141,8 @@ def _cut(source: Path, events: Sequence["Event"], thresholds: "Thresholds", leng
     spans = [Span(*thresholds.rolled(event, length_s), beside(folder, name, f"-{event.start_s:.1f}s-{event.id}"))
              for event in events]
     for made in cut(source, spans):
-        console.print(f"clip {made.path}: {stamp(made.start_s)} (a key frame) to {stamp(made.end_s)}", highlight=False,
-                      markup=False, soft_wrap=True)
+        line = f"clip {made.path}: {stamp(made.start_s)} (a key frame) to {stamp(made.end_s)}"
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _explained(found: Found) -> dict[str, dict[str, Any]]:

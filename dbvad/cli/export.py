@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dbvad.cli.say import say as print
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder of `dbvad train`.")] = Path("runs/default"),

@@ -93,7 +93,7 @@ def features(
             cache.save()
     report.remarks = remarks + report.remarks + _left_out(matched, report)
     _show_features(report, matched, store, time.monotonic() - began, as_json)
-    if strict and (report.problems or report.notes or report.remarks or report.leaks):
+    if strict and (report.problems or report.notes or report.remarks):
         return 1
     return 3 if report.problems else 0
 
@@ -203,7 +203,6 @@ def _encoder(model: str, pretrained: str | None, device: str, artifacts: Path) -
 
 
 def _show_features(report: "Report", matched: "Matched", store: "Store", seconds: float, as_json: bool) -> None:
-    from dbvad.cli.dataset import copies_told
     from dbvad.cli.output import print_table
 
     used = next((source for source in matched.sources if not source.problem), None)
@@ -213,7 +212,6 @@ def _show_features(report: "Report", matched: "Matched", store: "Store", seconds
                      "published_norms": [report.norms.low, report.norms.high] if report.imported else None,
                      "problems": _problems(report.problems), "notes": [list(note) for note in report.notes],
                      "not_in_lists": matched.unlisted, "left_out": report.left_out,
-                     "leaks": [[*group.test, *group.train] for group in report.leaks],
                      "warnings": [remark.as_dict() for remark in report.remarks]})
         return
     if report.problems:
@@ -223,8 +221,6 @@ def _show_features(report: "Report", matched: "Matched", store: "Store", seconds
         print_table(["video", "note"], report.notes, limit=SHOWN, title=f"{len(report.notes)} to know about")
     for remark in report.remarks:
         print(f"warning: {remark}")
-    for sentence in copies_told(report.leaks):
-        print(f"warning: {sentence}")
     splits = Counter((source.split, bool(source.labels)) for source in matched.sources)
     print("; ".join(f"{split}: {splits[split, False]} normal + {splits[split, True]} abnormal"
                     for split in ("train", "test")))

@@ -29,10 +29,6 @@ VideoOption = Annotated[list[str] | None, typer.Option("--video", help="Only thi
                                                                        "pattern (`fight/*`); may be repeated.")]
 
 
-class StrictError(Exception):
-    """A warning was given where --strict allows none."""
-
-
 @app.command()
 def run(
     stages: Annotated[list[str] | None, typer.Argument(help="Stages to run; default: all.")] = None,
@@ -54,7 +50,7 @@ def run(
     """Bring every video up to date. What is done stays done; run again after an interruption to go on."""
     from rich.console import Console
 
-    from dbvad.cli.dataset import chosen, open_dataset, record, warnings
+    from dbvad.cli.dataset import StrictError, chosen, open_dataset, record, warnings
     from pipeline.engine.runner import Options, carry_out
     from pipeline.engine.store import Store
 

@@ -28,6 +28,8 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, as configured.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Train only if no video is left out and no warning given."
+                                         )] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train the detector on the training videos' features, labels and descriptions.
@@ -37,11 +39,14 @@ def train(
     given = list(settings or []) + [f"{key}={value}" for key, value in (("seed", seed), ("epochs", epochs))
                                     if value is not None]
     chosen = _parse(with_local_clip(keys(config, given, out if resume else None, preset), stages))
-    from dbvad.cli.dataset import check_unchanged
+    from dbvad.cli.dataset import check_spotless, check_unchanged
     from dbvad.training.loop import Interrupted
     from dbvad.training.loop import train as run
+    from pipeline.lists.remarks import remarks_from
 
     check_unchanged(artifacts)
+    if strict:
+        check_spotless(artifacts)
     try:
         result = run(chosen, artifacts, out, resume=resume, overwrite=overwrite)
     except Interrupted as stopped:
@@ -49,6 +54,8 @@ def train(
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
         return
+    for remark in remarks_from(result.warnings):
+        print(f"warning: {remark}", file=sys.stderr)
     if as_json:
         import json
         from dataclasses import asdict

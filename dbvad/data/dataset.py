@@ -16,8 +16,10 @@ from torch import Tensor
 from dbvad.data.features import Features, open_features
 from pipeline.contracts import embeddings
 from pipeline.engine.store import Footer, Store
-from pipeline.manifest import Copies, Entry, Manifest, NoManifest, copies, holds, set_aside
+from pipeline.lists.remarks import Remark, remarks_on
+from pipeline.manifest import Copies, Entry, Manifest, NoManifest, copies_of, holds, remarks_on_leaks, set_aside
 from pipeline.manifest import read as read_manifest
+from pipeline.words import counted
 
 OPEN_CLIP = "open_clip"  # feature source of the pipeline's own score stage
 NORMAL = "normal"  # class 0, the name that a video without labels goes by
@@ -91,7 +93,8 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training videos. `fingerprint` names everything that the weights can depend on here."""
+    """The training videos. `fingerprint` names everything that the weights can depend on here. `remarks`: what the
+    user should know of them."""
 
     index: Index
     classes: tuple[str, ...]  # normal first
@@ -100,6 +103,7 @@ class TrainingData:
     described: np.ndarray  # (V,) bool
     features: Features
     fingerprint: str
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def abnormal(self) -> np.ndarray:
@@ -154,8 +158,7 @@ def read_index(store: Store, split: str) -> Index:
     if len(set(makings.values())) > 1:
         raise DataError(_mixed(makings))
     crops, dim, source, model = next(iter(makings.values()))
-    leaks = tuple(group for group in copies((e.video_id, e.split, e.source_hash) for e in manifest.entries
-                                            if not e.problem) if group.leak)
+    leaks = tuple(group for group in copies_of(manifest.entries) if group.leak)
     return Index(tuple(videos), dropped, leaks, crops, dim, source, model, identity,
                  _recipe(store, videos[0].video_id) if source == OPEN_CLIP else {})
 
@@ -164,24 +167,30 @@ def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool, a
                   track: Callable[[Iterable[str], int], Iterable[str]] = lambda ids, total: ids) -> TrainingData:
     """The training videos with their features; `descriptions`: whether they are needed. Raises DataError, FeatureError.
 
-    Videos that are tested on as well, under whatever name, are refused unless `allow_leaks`.
+    Videos of an event that are tested on as well, under whatever name, are refused unless `allow_leaks`. (A normal one
+    in both splits is named, but not refused: there is no event that could be learnt by heart. Chosen here.)
 
     Nothing of a test video is read beyond its row in ingest.
     """
     index = read_index(store, "train")
     _check_kinds(index, store)
-    if index.leaks and not allow_leaks:
-        raise DataError(f"{len(index.leaks)} test videos have the content of a training video "
-                        f"({few([f'{group.test[0]} = {group.train[0]}' for group in index.leaks])}): figures on them "
-                        f"would be worth nothing. Take them out of one split, then {RUN_PIPELINE}; or train all the "
-                        f"same: --set allow_leaks=true")
+    grave = [f"{group.test[0]} = {group.train[0]}" for group in index.leaks if group.event]
+    if grave and not allow_leaks:
+        raise DataError(f"leak: {counted(len(grave), 'abnormal test video')} with the content of a training video "
+                        f"({few(grave)}): figures on them would be worth nothing. Take them out of one split, then "
+                        f"{RUN_PIPELINE}; or train all the same: --set allow_leaks=true")
     get = _read_descriptions if descriptions else _no_descriptions
     texts, described, marks = get(store, index.videos)
     classes = (NORMAL, *sorted({label for video in index.videos for label in video.labels}))
     labels = np.array([[not v.labels, *(name in v.labels for name in classes[1:])] for v in index.videos], np.float32)
     features = open_features(store, [(v.video_id, v.fingerprint) for v in index.videos], crops=index.crops,
                              dim=index.dim, bins=bins, cache=cache, track=track)
-    return TrainingData(index, classes, labels, texts, described, features, _hash([index.fingerprint, marks]))
+    told = remarks_on_leaks(index.leaks) + remarks_on((
+        "descriptions", "descriptions that their model did not finish, or that look wrong, are trained on all the same "
+                        "(see the view description_quality)",
+        _doubtful(store, [video.video_id for video, has in zip(index.videos, described, strict=True) if has])))
+    return TrainingData(index, classes, labels, texts, described, features, _hash([index.fingerprint, marks]),
+                        tuple(told))
 
 
 def split_holdout(abnormal: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -304,6 +313,17 @@ def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarra
     texts = np.zeros((len(videos), next(iter(widths))), dtype=np.float32)
     texts[list(found)] = list(found.values())
     return texts, np.isin(np.arange(len(videos)), list(found)), marks
+
+
+def _doubtful(store: Store, video_ids: Iterable[str]) -> list[str]:
+    """Videos whose description has a flag but for that of a second try, or was not finished."""
+    found = []
+    for video_id in video_ids:
+        if store.path("describe", video_id).exists():  # vectors may be imported without their texts
+            rows = store.read("describe", video_id, ["flags", "finish_reason"]).to_pylist()
+            if any(row["finish_reason"] != "stop" or {*row["flags"]} - {"asked_twice"} for row in rows):
+                found.append(video_id)
+    return found
 
 
 def _no_descriptions(_: Store, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,29 +10,32 @@ from pathlib import Path
 from dbvad.detection.road import FACTS
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.stage import BadVideo, Source
-from pipeline.stages.dataset import HASH_THREADS
-from pipeline.stages.labels import VIDEO_SUFFIXES
+from pipeline.stages.dataset import HASH_THREADS, files_below, id_of, is_hidden, may_be_video, told
 
 
 class NoVideos(ValueError):
     """There is nothing to look at where the user said; the message names the place."""
 
 
-def find_videos(given: Sequence[str]) -> tuple[list[Path], int]:
-    """The files meant, each once, sorted, and how many others of the folders are not named like videos.
+def find_videos(given: Sequence[str]) -> tuple[list[Path], Counter[str]]:
+    """The files meant, each once, sorted, and how many others there are in the folders, by kind.
 
-    A file that is named itself is taken whatever its suffix. Raises NoVideos.
+    Of a folder all below it that are videos by their suffix or their first bytes, hidden ones left out; a file that is
+    named itself is taken whatever it is. Raises NoVideos.
     """
     found: dict[Path, None] = {}
-    others = 0
+    others: Counter[str] = Counter()
     for name in given:
         path = Path(name)
         if path.is_dir():
-            files = _below(path)
-            videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-            others += len(files) - len(videos)
+            videos = []
+            for file in files_below(path):
+                if not is_hidden(file) and may_be_video(file):
+                    videos.append(file)
+                else:
+                    others["hidden" if is_hidden(file) else file.suffix.lower() or "without suffix"] += 1
             if not videos:
-                raise NoVideos(f"no video below {name}: looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
+                raise NoVideos(f"no video below {name}: {told(others) or 'the folder is empty'}")
         elif os.path.lexists(path):
             videos = [path]
         else:
@@ -50,24 +54,28 @@ def read_sources(paths: Sequence[Path], cache: HashCache, tick: Callable[[int, i
     A file that cannot be read is listed with its problem. `tick(done, total)` counts bytes of files that are read.
     """
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    ids = {os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace"): path for path in paths}
-    sizes = {video_id: path.stat().st_size for video_id, path in ids.items() if path.is_file()}
-    unread = {video_id: size for video_id, size in sizes.items()
-              if not cache.is_fresh(_key(ids[video_id]), ids[video_id].stat())}
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(id_of(path, root), []).append(path)
+    sizes = {path: path.stat().st_size for path in paths if path.is_file()}
+    unread = {path: size for path, size in sizes.items() if not cache.is_fresh(_key(path), path.stat())}
     done, sources = 0, []
     with ThreadPoolExecutor(HASH_THREADS) as threads:
-        hashed = threads.map(lambda path: _hashed(path, cache), ids.values())
-        for (video_id, path), (digest, problem) in zip(ids.items(), hashed, strict=True):
-            done += unread.get(video_id, 0)
+        hashed = threads.map(lambda same: _hashed(same, cache), found.values())
+        for (video_id, (path, *_)), (digest, problem) in zip(found.items(), hashed, strict=True):
+            done += unread.get(path, 0)
             tick(done, sum(unread.values()))
-            sources.append(Source(video_id, path, digest or str(problem), sizes.get(video_id, 0), dict(FACTS), problem))
+            sources.append(Source(video_id, path, digest or str(problem), sizes.get(path, 0), dict(FACTS), problem))
     cache.save()
     return sources
 
 
-def _hashed(path: Path, cache: HashCache) -> tuple[str, BadVideo | None]:
+def _hashed(same: Sequence[Path], cache: HashCache) -> tuple[str, BadVideo | None]:
+    path = same[0]
+    if len(same) > 1:
+        return "", BadVideo("same_name", "two files have this name, in two forms of Unicode", "rename one of them")
     if path.exists() and not path.is_file():
-        return "", BadVideo("unreadable", "no regular file, but a pipe or a device", "leave it out")
+        return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "leave it out")
     try:
         return cache.hash(_key(path), path), None
     except FileNotFoundError:
@@ -79,12 +87,3 @@ def _hashed(path: Path, cache: HashCache) -> tuple[str, BadVideo | None]:
 
 def _key(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _below(folder: Path) -> list[Path]:
-    """Files below a folder; hidden ones and linked folders are left out."""
-    found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(where) / name for name in names if not name.startswith(".")]
-    return found

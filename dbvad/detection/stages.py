@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from dbvad.detection.contracts import DETECT, EVENTS
 from dbvad.detection.events import Event, Snippet, Suggestion, Thresholds, find_events
 from dbvad.scoring.protocol import Protocol
+from pipeline.contracts import embeddings, frame_times
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
 from pipeline.engine.store import Store
 from pipeline.stages.models import ModelIdentity
@@ -172,8 +173,6 @@ def _event_rows(events: Sequence[Event], suggested: Sequence[Sequence[Suggestion
 
 def _features(store: Store, video_id: str, starts: np.ndarray) -> np.ndarray:
     """Unit features (T, D) of the snippets that begin at these frames, crops averaged."""
-    from pipeline.contracts import embeddings
-
     rows = store.read("score", video_id, ["frame_idx", "embedding"])
     first = rows["frame_idx"].to_numpy()[0]
     # The first snippet counts from frame 0, whatever frame it was taken from.
@@ -184,7 +183,6 @@ def _features(store: Store, video_id: str, starts: np.ndarray) -> np.ndarray:
 
 def _seconds(store: Store, video_id: str, edges: np.ndarray) -> np.ndarray:
     """When snippets begin, and when the last one ends, in seconds from the first frame: (T + 1,)."""
-    rows = store.read("decode", video_id, ["frame_idx", "pts_s"])
-    fps = store.read("ingest", video_id, ["fps"])["fps"][0].as_py()
-    starts = rows["pts_s"].to_numpy()[np.searchsorted(rows["frame_idx"].to_numpy(), edges[:-1])]
-    return np.append(starts, starts[-1] + (edges[-1] - edges[-2]) / fps)
+    times, footer = frame_times(store.read("decode", video_id, ["times_s"])), store.footer("decode", video_id)
+    assert footer is not None
+    return np.append(times[edges[:-1]], footer.meta["duration_s"])

@@ -40,6 +40,7 @@ from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device
 from pipeline.lists.labels import find_label
 from pipeline.manifest import read as read_manifest
+from pipeline.manifest import remarks_on_leaks
 
 TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training
 SCORES = pa.schema([("video_id", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())])
@@ -92,6 +93,7 @@ def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, for
     result = measure(scored, truth, protocol) | {
         "dropped": index.dropped, "protocol": protocol.model_dump() | {"selection": model.config.select},
         "annotations": None, "provenance": _provenance(run, model, index)}
+    result["warnings"] += [remark.as_dict() for remark in remarks_on_leaks(index.leaks)]
     if truth is not None and annotations is not None:
         result["localization"] = _localization(scored, truth, model)
         result["annotations"] = about_annotations(annotations, format, truth, protocol)

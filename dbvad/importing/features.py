@@ -22,7 +22,7 @@ from pipeline.engine.files import Damaged
 from pipeline.engine.store import Store
 from pipeline.lists.names import AmbiguousName, Names
 from pipeline.lists.remarks import Remark, remarks_on
-from pipeline.manifest import Copies, Entry, copies
+from pipeline.manifest import Entry, copies_of, remarks_on_copies
 
 Hash = Callable[[Path], str]  # of a file's content
 
@@ -56,8 +56,8 @@ class Length:
 class Report:
     """What an import came to. `problems`: (video, kind, reason, remedy); `notes`: (video, what is odd about it).
 
-    `remarks`: what the lists name and the folder lacks, and the like. `left_out`: videos of earlier imports that are
-    not in this one. `leaks`: videos of both splits with one content.
+    `remarks`: what the lists name and the folder lacks, copies, and the like. `left_out`: videos of earlier imports
+    that are not in this one.
     """
 
     videos: int = 0
@@ -69,7 +69,6 @@ class Report:
     remarks: list[Remark] = field(default_factory=list)
     norms: Norms = field(default_factory=Norms)
     left_out: list[str] = field(default_factory=list)
-    leaks: list[Copies] = field(default_factory=list)
 
     def aside(self, video_id: str, problem: BadInput) -> None:
         self.problems.append((video_id, problem.kind, problem.reason, problem.remedy))
@@ -121,8 +120,7 @@ def import_features(matched: Matched, store: Store, rules: Rules, *, counts: Map
         report.left_out = list_videos(store, entries.values(), add=add)
         _publish_scores(pool, work, store, rules, report, entries, hash_of, update)
         list_videos(store, entries.values(), add=True)
-        report.leaks = [group for group in copies((entry.video_id, entry.split, entry.source_hash)
-                                                  for entry in entries.values()) if group.leak]
+        report.remarks += remarks_on_copies(copies_of(entries.values()))
     finally:
         pool.shutdown(cancel_futures=True)
     return report

@@ -34,8 +34,8 @@ class Result:
     """What a run came to.
 
     `loss`: mean of the last epoch. `holdout_auc`: over the scores of held-out videos, NaN without. `videos`: trained
-    on, of which `abnormal` and `described`. `dropped`: why videos were left out, by id. `waited`: share of the time
-    spent on data.
+    on, of which `abnormal` and `described`. `dropped`: why videos were left out, by id. `warnings`: remarks on the
+    training videos. `waited`: share of the time spent on data.
     """
 
     run: str
@@ -49,6 +49,7 @@ class Result:
     abnormal: int
     described: int
     dropped: Mapping[str, str]
+    warnings: tuple[Mapping[str, Any], ...]
     classes: tuple[str, ...]
     data: str
     device: str
@@ -134,7 +135,8 @@ class Run:
             run=str(self.out), epochs=epochs, best_epoch=self.best_epoch, steps=self.step, loss=self.loss,
             holdout_auc=self.holdout_auc, videos=len(self.chosen), held_out=len(self.held),
             abnormal=int(data.abnormal[self.chosen].sum()), described=int(data.described[self.chosen].sum()),
-            dropped=data.index.dropped, classes=data.classes, data=data.fingerprint, device=str(self.device),
+            dropped=data.index.dropped, warnings=tuple(remark.as_dict() for remark in data.remarks),
+            classes=data.classes, data=data.fingerprint, device=str(self.device),
             precision=precision, processes=self.group.size, seconds=seconds, waited=self.waited / max(seconds, 1e-9))
         if self.group.leads:
             write_record(self.out / "train.json", plain(asdict(result)))

@@ -99,11 +99,11 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
     read = dataset.reader()
     others: Counter[str] = Counter()
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(_files(root)):
-        video_id = _video_id(path, root)
-        if _is_hidden(path):
+    for path in sorted(files_below(root)):
+        video_id = id_of(path, root)
+        if is_hidden(path):
             others["hidden"] += 1
-        elif _may_be_video(path) or (dataset.names_files and read(video_id) is not None):
+        elif may_be_video(path) or (dataset.names_files and read(video_id) is not None):
             found[video_id].append(path)
         else:
             others[path.suffix.lower() or "without suffix"] += 1
@@ -176,7 +176,7 @@ def summary(sources: list[Source]) -> str:
     return f"{counted(len(sources), 'video')}: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All files below a folder; hidden folders and linked ones are not gone into, but listed themselves."""
     try:
         entries = list(os.scandir(folder))
@@ -184,21 +184,22 @@ def _files(folder: Path) -> Iterator[Path]:
         raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
     for entry in entries:
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from _files(Path(entry.path))
+            yield from files_below(Path(entry.path))
         else:
             yield Path(entry.path)
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
+    """By the habit of Unix."""
     return path.name.startswith(".")
 
 
-def _may_be_video(path: Path) -> bool:
+def may_be_video(path: Path) -> bool:
     """By its suffix or else by its first bytes; what is no regular file is listed for its problem to be told."""
     return path.suffix.lower() in VIDEO_SUFFIXES or os.path.isdir(path) or (path.is_file() and looks_like_video(path))
 
 
-def _video_id(path: Path, root: Path) -> str:
+def id_of(path: Path, root: Path) -> str:
     """The path below the root, composed (NFC), for folders that were on a Mac spell ü as u and two dots.
 
     Bytes that are no UTF-8 are spelt out, so that every id is printable and unique.

@@ -89,8 +89,8 @@ def test_files_that_are_no_videos_and_copies_are_told(here, capsys) -> None:
     assert call("pipeline", "run", "ingest") == 0
     told = capsys.readouterr().out
     assert "5 files that are no videos: 2 .txt, 1" in told
-    assert "leak: 1 test video with the content of a training video (leak.mp4 = a.mp4)" in told
-    assert "1 video in several copies (b.mp4 = twin.mp4)" in told
+    assert "taken out of one split (1): leak.mp4 = a.mp4" in told
+    assert "each counts as a video (1): b.mp4 = twin.mp4" in told
     assert call("pipeline", "run", "ingest", "--strict") == 1
     call("pipeline", "status")
     assert "leak.mp4 = a.mp4" in capsys.readouterr().err

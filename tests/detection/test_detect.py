@@ -86,7 +86,7 @@ def test_bad_files_go_to_quarantine_and_the_second_run_has_nothing_to_do(
     assert call(*command) == 3
     captured = capsys.readouterr()
     assert {json.loads(line)["video"] for line in captured.out.splitlines()} == {"good/v.mp4"}
-    assert "4 videos; left out: 1 file not named like a video" in captured.err
+    assert "4 videos\nleft out: 1 file that is no video: 1 .txt" in captured.err
     assert call(*command) == 3
     assert "nothing to do" in (told := capsys.readouterr().err)
     assert f"3 in quarantine: `dbvad pipeline failures -a {tmp_path / 'd'}`" in told
@@ -213,3 +213,17 @@ def test_the_report_shows_scores_of_recordings_and_judges_nothing(world: World, 
     assert f"{len(TEST)} recordings." in page
     assert "of them abnormal" not in page
     assert page.count("peak 0.") == len(TEST)
+
+
+def test_the_demo_ends_with_events_beside_the_truth(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                    ) -> None:
+    from dbvad.cli.demo import _detect
+
+    for split in ("train", "test"):
+        moving(tmp_path / "videos" / split / "robbery" / f"robbery_{split}_1.mp4", 60, 4)
+    (tmp_path / "temporal.txt").write_text("robbery_train_1.mp4  robbery  1  2  -1  -1\n"
+                                           "robbery_test_1.mp4  robbery  20  39  50  54\n")
+    assert _detect(tmp_path, world.run) == 0
+    told = capsys.readouterr().out
+    assert "in 1 of 1 video" in told
+    assert told.endswith("the truth: robbery from 2.0 to 4.0 s, robbery from 5.0 to 5.5 s\n")

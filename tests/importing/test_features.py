@@ -285,7 +285,7 @@ def test_a_test_video_with_a_training_videos_features_is_told(tmp_path: Path, ca
     (tmp_path / "labels.csv").write_text("video,label,split\na,fire,train\nb,fire,test\n")
     run("features", tmp_path / "features", "--labels", tmp_path / "labels.csv", "--artifacts", tmp_path / "artifacts")
     told = " ".join(capsys.readouterr().out.split())
-    assert "leak: 1 test video with the content of a training video (b = a)" in told
+    assert "leak: test videos with the content of a training video, to be taken out of one split (1): b = a" in told
 
 
 KILLED = """

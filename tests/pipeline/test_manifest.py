@@ -103,9 +103,10 @@ ROWS = st.tuples(st.sampled_from("abcdef"), st.sampled_from(("train", "test", ""
 
 @given(st.lists(ROWS, unique_by=lambda row: row[0]))
 def test_copies_are_the_videos_of_one_content(rows: list[tuple[str, str, str]]) -> None:
-    found = copies(rows)
+    found = copies((name, split, content, name == "a") for name, split, content in rows)
     contents = {name: content for name, _, content in rows}
     for group in found:
+        assert group.event == ("a" in (*group.train, *group.test))
         assert len({contents[name] for name in (*group.train, *group.test)}) == 1
     named = sorted(name for group in found for name in (*group.train, *group.test))
     assert named == sorted(name for name, split, content in rows if content and split and sum(

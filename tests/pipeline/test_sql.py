@@ -283,6 +283,16 @@ def test_what_is_not_todays_is_in_no_view_and_a_note_says_so(store: Store) -> No
     assert "`dbvad pipeline run ingest`" in notes[0]
 
 
+def test_counts_and_lengths_are_the_decoders_once_it_has_been_there(store: Store) -> None:
+    for name in ("decoded.mp4", "not yet.mp4"):
+        ingest(store, name)
+    store.publish(STAGES["decode"], "decoded.mp4", STAGES["decode"].schema.empty_table(), fingerprint="f", basis={},
+                  meta={"decoded_frames": 49, "duration_s": 1.96})
+    with closing(connect(store.root, None, "from ingest")) as con:
+        assert rows(con, "select video_id, n_frames, duration_s, fps from ingest order by 1") == [
+            ("decoded.mp4", 49, 1.96, 25.0), ("not yet.mp4", 50, 2.0, 25.0)]
+
+
 def test_shards_without_a_list_of_videos_are_not_guessed_at(store: Store) -> None:
     ingest(store, "m.mp4")
     with pytest.raises(QueryError, match=r"manifest\.parquet.*run `dbvad pipeline run`"):
