@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
+from zlib import crc32
 
 import av
 import numpy as np
@@ -56,8 +57,8 @@ class LiveFrame:
 class LiveStream:
     """An open stream; made by `open_stream`.
 
-    `counts`: frames; corrupt and repeated (half ones, and ones with the stamp of the one before: left out); refused
-    (packets that do not decode); jumps and wraps of its clock; resized (changes of the picture's size).
+    `counts`: frames; corrupt (half ones, left out); repeated (packets sent twice, left out); refused (packets that do
+    not decode); jumps and wraps of its clock; resized (changes of the picture's size).
     """
 
     def __init__(self, container: Any, short_side: int | None, paced: bool) -> None:
@@ -73,7 +74,7 @@ class LiveStream:
         self.counts: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
         self._turn = picture.UPRIGHT
-        self._pts: int | None = None
+        self._seen: tuple[int | None, int, int] | None = None  # stamp, size and checksum of the last packet
         self._started: float | None = None
 
     def __iter__(self) -> Iterator[tuple[Any, list[LiveFrame]]]:
@@ -86,6 +87,8 @@ class LiveStream:
                 return
             except FFmpegError as error:
                 raise StreamError(_reason(error)) from None
+            if self._again(packet):
+                continue
             if packet.is_keyframe and packet.pts is not None:
                 self.time.seed(float(packet.pts * packet.time_base))
             try:
@@ -95,13 +98,17 @@ class LiveStream:
                 decoded = []
             yield packet, [self._frame(frame) for frame in decoded if self._whole(frame)]
 
+    def _again(self, packet: Any) -> bool:
+        """Whether it is the packet before once more, as servers under load send it: its changes must count once."""
+        seen, self._seen = self._seen, (packet.pts, packet.size, crc32(packet) if packet.size else 0)
+        if packet.pts is None or seen != self._seen:
+            return False
+        self.counts["repeated"] += 1
+        return True
+
     def _whole(self, frame: Any) -> bool:
-        """Whether it is a picture of its own: servers under load send half of one, or one in two parts."""
-        again = frame.pts is not None and frame.pts == self._pts
-        self._pts = frame.pts
         self.counts["corrupt"] += frame.is_corrupt
-        self.counts["repeated"] += again and not frame.is_corrupt
-        return not (frame.is_corrupt or again)
+        return not frame.is_corrupt
 
     def _frame(self, frame: Any) -> LiveFrame:
         size = (frame.width, frame.height)

@@ -179,3 +179,21 @@ def test_no_secret_is_in_a_message() -> None:
         pass
     assert "geheim" not in str(caught.value)
     assert masked("rtsp://bob:geheim@cam.lan:554/a?key=geheim") == "rtsp://cam.lan:554/a"
+
+
+def test_a_packet_that_comes_twice_counts_once(tmp_path: Path) -> None:
+    import av
+
+    once, twice = camera_video(tmp_path / "once.mp4", 30), tmp_path / "twice.mkv"
+    with av.open(str(once)) as source, av.open(str(twice), "w") as sink:
+        copy = sink.add_stream_from_template(source.streams.video[0])
+        for packet in [packet for packet in source.demux(video=0) if packet.size]:
+            again = av.Packet(bytes(packet))
+            again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+            packet.stream = again.stream = copy
+            sink.mux(packet)
+            sink.mux(again)
+    with open_stream(f"file:{twice}") as stream:
+        numbers = [read_barcode(frame.image()) for _, frames in stream for frame in frames]
+    assert numbers == list(range(30))
+    assert stream.counts["repeated"] == 30

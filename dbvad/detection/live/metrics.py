@@ -11,7 +11,7 @@ HELP = {
     "failures": "tries to open it that failed", "killed": "readers that hung or crawled and were killed",
     "frames": "frames read", "dropped": "sampled frames dropped in the reader's queue",
     "overrun": "sampled frames dropped in front of the scorer", "corrupt": "half frames left out",
-    "repeated": "frames left out that had the stamp of the one before",
+    "repeated": "packets left out that came a second time",
     "refused": "packets that do not decode", "jumps": "jumps of the stream's clock", "wraps": "33-bit wraps of it",
     "resized": "changes of the picture's size", "recoded": "changes of the codec",
     "unkept": "packets that could not be kept for clips"}

@@ -20,7 +20,7 @@ TICK_S = 0.1
 WORDS = {"dropped": "frames were dropped, as they came faster than they are scored",
          "overrun": "frames were dropped, as they came faster than they are scored",
          "corrupt": "half frames came and were left out",
-         "repeated": "frames came with the stamp of the one before and were left out",
+         "repeated": "packets came twice and were left out once",
          "refused": "packets came that cannot be decoded",
          "jumps": "the stream's clock jumped; its time goes on",
          "wraps": "the stream's clock wrapped; its time goes on",
