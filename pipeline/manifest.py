@@ -29,6 +29,9 @@ ABOUT = b"dbvad"
 TEXTS = ("describe", "embed")  # what people import beside features of the pipeline's own
 
 
+DETECT_AGAIN = "delete this file, then run the same `dbvad detect` with --retry-failed"
+
+
 class NoManifest(ValueError):
     """The artifacts do not say which videos there are; the message says what to run."""
 
@@ -113,6 +116,15 @@ def read(root: Path) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise NoManifest(f"{root / FILE} cannot be read ({error}): `dbvad pipeline run`, or the same import again, "
                          f"writes it anew") from None
+
+
+def store_of(root: Path) -> Store:
+    """The artifacts in `root`, with the remedy that makes a damaged shard again there."""
+    try:
+        made_by = read(root).made_by
+    except NoManifest:
+        made_by = "pipeline"
+    return Store(root, DETECT_AGAIN) if made_by == "detect" else Store(root)
 
 
 def holds(entry: Entry, stage: str, footer: Footer) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.contracts import INGEST, QUARANTINE, STAGES, Contract
 from pipeline.engine.lines import damaged
 from pipeline.engine.store import Store
-from pipeline.manifest import Entry, NoManifest, current, quarantine, read
+from pipeline.manifest import DETECT_AGAIN, Entry, NoManifest, current, quarantine, read, store_of
 from pipeline.words import counted
 
 RUN_COLUMNS = {"at": "DOUBLE", "event": "VARCHAR", "stage": "VARCHAR", "video_id": "VARCHAR", "outcome": "VARCHAR",
@@ -55,7 +55,7 @@ def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | Non
     everything. `note` is told what the views leave out. `more`: views of other stages' shards, by name. Raises
     QueryError, and Damaged for a shard that is not what was written.
     """
-    store = Store(artifacts)
+    store = store_of(artifacts)
     entries = _entries(store)
     con = duckdb.connect()
     try:
@@ -182,8 +182,9 @@ def _todays(store: Store, stage: str, entries: Iterable[Entry], note: Callable[[
         elif path.exists():
             stale.append(entry.video_id)
     if stale:
+        command = "the same `dbvad detect`" if store.again == DETECT_AGAIN else f"`dbvad pipeline run {stage}`"
         note(f"{stage}: {len(stale)} videos left out, their shards were made of another content, label or setting "
-             f"({', '.join(stale[:3])}{', ...' if len(stale) > 3 else ''}): `dbvad pipeline run {stage}` renews them")
+             f"({', '.join(stale[:3])}{', ...' if len(stale) > 3 else ''}): {command} renews them")
     return paths
 
 

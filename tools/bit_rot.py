@@ -29,10 +29,11 @@ from rich.table import Table
 
 from dbvad.cli import INTERNAL
 from dbvad.cli import main as dbvad
+from dbvad.progress import track
 
 VIEWS = ("videos", "ingest", "decode", "score", "selected", "described", "embed", "quarantine", "runs")
 SAYS = re.compile(r"damaged|not what was written|not as written|cannot be (used|read)", re.IGNORECASE)
-VARYING = {"seconds", "waited", "run", "page"}
+VARYING = {"seconds", "waited", "run", "page", "commit"}  # not of the data
 OUTCOMES = ("harmless", "healed", "said", "WRONG")
 
 
@@ -101,7 +102,7 @@ def drill(root: Path, config: Path | None, annotations: Path, places: int, seed:
         raise RuntimeError("undamaged, and yet " + "\n".join(faults))
     draw, found = random.Random(seed), []
     files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size)
-    for _ in range(places):
+    for _ in track("flip bits")(range(places), places):
         shutil.rmtree(root)
         shutil.copytree(whole, root, symlinks=True)
         path, bit = draw.choice(files), 1 << draw.randrange(8)

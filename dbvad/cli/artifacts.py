@@ -67,10 +67,11 @@ def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption =
     from dbvad.cli.output import print_json, print_table
     from dbvad.detection.contracts import CONTRACTS
     from pipeline.contracts import QUARANTINE, STAGES
-    from pipeline.engine.store import Store, fault_of
+    from pipeline.engine.store import fault_of
+    from pipeline.manifest import store_of
 
     need_artifacts(artifacts)
-    store = Store(artifacts)
+    store = store_of(artifacts)
     checked, faults = 0, []
     for contract in (*STAGES.values(), *CONTRACTS.values(), QUARANTINE):
         for path in store.shards(contract.artifact):

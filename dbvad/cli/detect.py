@@ -76,13 +76,14 @@ def detect(
     from pipeline.engine.config import parse
     from pipeline.engine.runner import Options, carry_out
     from pipeline.engine.store import Store
+    from pipeline.manifest import DETECT_AGAIN
 
     console = Console(stderr=as_json)
     given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap, "pre_roll_s": pre_roll,
              "post_roll_s": post_roll}
     thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
     loaded = load(model, form="onnx" if onnx else "torch", device=device)
-    store = Store(artifacts)
+    store = Store(artifacts, DETECT_AGAIN)
     _searched(artifacts)
     stages = _stages(loaded, artifacts, clip, thresholds, {"scale": scale, "crop": crop, "smooth": smooth},
                      _words(classes), config if explain else None, device, workers)

@@ -25,6 +25,7 @@ from pipeline.engine.files import TEMP_MARK, Damaged, atomic_file
 from pipeline.engine.sealed import Unsealed, check_columns, read_seal, seal, verify
 
 FOOTER_KEY = b"dbvad"
+PIPELINE_AGAIN = "dbvad pipeline run {stages} --video {video} --force"
 NAME_BYTES = 190  # of the 255 that file systems allow: room for the suffix, and for the mark of a temporary file
 
 
@@ -51,8 +52,9 @@ class MissingShard(FileNotFoundError):
 class Store:
     """The artifacts folder. Cheap to make, holds no open files, safe to send to another process."""
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str, again: str = PIPELINE_AGAIN) -> None:
+        """`again`: how a damaged shard is made again, with {stages} and {video} where they are wanted."""
+        self.root, self.again = Path(root), again
 
     def path(self, stage: str, video_id: str) -> Path:
         """Where the shard of a video is or will be.
@@ -183,7 +185,8 @@ class Store:
         if footer is not None and footer.imported:
             return f"Import it again: the same `dbvad import` as before makes {video_id!r} anew"
         imported = "" if footer else " (if it was imported: import it again)"
-        return f"Make it again: dbvad pipeline run {' '.join(stages)} --video {quote(video_id)} --force{imported}"
+        again = self.again.format(stages=" ".join(stages), video=quote(video_id))
+        return f"Make it again: {again}{imported}"
 
     def shards(self, stage: str) -> list[Path]:
         """Paths of all shards of a stage (or of "quarantine"), sorted."""

@@ -19,6 +19,7 @@ from pipeline.engine.hashing import hash_file
 from pipeline.engine.store import Store
 from pipeline.instruments import video
 from tests import videos
+from tests.damage import flip_column
 from tests.detection.conftest import CLIP, STRIDE, TEST, World, detect, moving
 from tests.e2e.conftest import call
 from tests.tiny import tiny_clip
@@ -213,6 +214,21 @@ def test_the_report_shows_scores_of_recordings_and_judges_nothing(world: World, 
     assert f"{len(TEST)} recordings." in page
     assert "of them abnormal" not in page
     assert page.count("peak 0.") == len(TEST)
+
+
+def test_damage_names_a_remedy_that_mends_it(world: World, searched: Path, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(searched / "detections", tmp_path / "detections")
+    shard = Store(tmp_path / "detections").path("events", "fighting/a.mp4")
+    flip_column(shard, "peak")
+    for command in (detect(world, tmp_path), ["sql", "-a", tmp_path / "detections", "from events"],
+                    ["artifacts", "verify", "-a", tmp_path / "detections", "--json"]):
+        capsys.readouterr()
+        assert call(*command) in (1, 3)
+        captured = capsys.readouterr()
+        assert "delete this file, then run the same `dbvad detect`" in captured.out + captured.err
+    shard.unlink()
+    assert call(*detect(world, tmp_path, "--retry-failed")) == 0
 
 
 def test_the_demo_ends_with_events_beside_the_truth(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str],

@@ -113,7 +113,7 @@ def test_a_folder_holds_files_of_any_form_and_counts_the_rest(tmp_path: Path) ->
     ("one.json", '{"one"', "cannot be read as scores"),
     ("one.npy", np.ones((10, 40)), r"float64 of shape \(10, 40\), expected \(N,\) scores of one video"),
     ("one.npy", "torn", "cannot be read as scores"),
-    ("one.parquet", "torn", "cannot be read as scores"),
+    ("one.parquet", "torn", "is damaged: its end is not that of a Parquet file"),
     ("one.mat", "", "no form of scores that is known here"),
     ("one.npy", np.ones(41), "41 scores, one a frame would be 40, and"),
 ])
