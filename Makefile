@@ -22,7 +22,7 @@ demo: setup ## the whole road on a small rendered world: pipeline, training, eva
 	@$(BIN)/dbvad demo
 
 test: lint ## all tests that need no vLLM (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not vllm"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not vllm" -n 2 --dist loadfile
 
 lint: setup ## style, types, and the walls between packages
 	@$(BIN)/ruff check .

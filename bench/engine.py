@@ -17,9 +17,10 @@ from rich.table import Table
 
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.plan import State, make_plan
-from pipeline.engine.runner import Options, carry_out, todo
+from pipeline.engine.runner import carry_out
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store
+from pipeline.engine.todo import Options, todo
 from pipeline.stages import ORDER, StagesFile, build
 from pipeline.stages.dataset import Dataset, discover
 

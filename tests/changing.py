@@ -21,9 +21,9 @@ from pipeline.contracts import SCORE, embedding_array
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.isolate import Report, _work
 from pipeline.engine.plan import Plan, State, make_plan
-from pipeline.engine.runner import Options, todo
 from pipeline.engine.stage import Note, Product, Source, Worker
 from pipeline.engine.store import Store
+from pipeline.engine.todo import Options, todo
 from pipeline.stages.dataset import Dataset, Listing, discover
 from pipeline.stages.decode import Decode, DecodeParams
 from pipeline.stages.ingest import Ingest, IngestParams

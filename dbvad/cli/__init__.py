@@ -8,7 +8,21 @@ import typer
 from typer.exceptions import TyperException
 
 from dbvad import __version__
-from dbvad.cli import ablate, artifacts, demo, detect, doctor, evaluate, export, importing, pipeline, report, sql, train
+from dbvad.cli import (
+    ablate,
+    artifacts,
+    demo,
+    detect,
+    doctor,
+    evaluate,
+    export,
+    importing,
+    pipeline,
+    report,
+    sql,
+    train,
+    watch,
+)
 
 DONE, USAGE, INTERNAL, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -28,6 +42,7 @@ app.command("detect")(detect.detect)
 app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
+app.command("watch")(watch.watch)
 app.command("doctor")(doctor.doctor)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from dbvad.cli.say import say as print
 from pipeline.engine.printable import printable
-from pipeline.words import counted
+from pipeline.words import counted, few
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pipeline.manifest import Entry, Manifest
     from pipeline.stages import StagesFile
     from pipeline.stages.dataset import Listing
-
-SHOWN = 3  # names of a list; the rest is counted
 
 
 class StrictError(Exception):
@@ -173,19 +171,15 @@ def check_spotless(artifacts: Path) -> None:
     faults = [*map(str, remarks_on_leaks(index.leaks)),
               *(f"{video_id} is left out: {reason}" for video_id, reason in index.dropped.items())]
     if faults:
-        raise StrictError(f"{few(faults, '; ')}: --strict allows none, nothing was trained")
+        raise StrictError(f"{few(faults, between='; ')}: --strict allows none, nothing was trained")
 
 
 def print_left_out(dropped: Mapping[str, str], kind: str) -> None:
     """Which videos of the dataset were left out, and why."""
     if dropped:
-        told = few([f"{video_id}: {reason}" for video_id, reason in dropped.items()], "; ")
+        told = few([f"{video_id}: {reason}" for video_id, reason in dropped.items()], between="; ")
         print(f"{counted(len(dropped), kind)} left out ({told}): see `dbvad pipeline failures`")
 
-
-def few(names: Sequence[str], between: str = ", ") -> str:
-    """The first names, and how many more there are."""
-    return between.join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _changes(manifest: "Manifest", listing: "Listing") -> str:

@@ -74,8 +74,9 @@ def detect(
     from dbvad.detection.model import load
     from dbvad.scoring.events import Thresholds
     from pipeline.engine.config import parse
-    from pipeline.engine.runner import Options, carry_out
+    from pipeline.engine.runner import carry_out
     from pipeline.engine.store import Store
+    from pipeline.engine.todo import Options
     from pipeline.manifest import DETECT_AGAIN
 
     console = Console(stderr=as_json)

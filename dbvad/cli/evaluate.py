@@ -8,7 +8,7 @@ import typer
 
 from dbvad.cli.say import say as print
 from pipeline.lists.events import Format
-from pipeline.words import counted
+from pipeline.words import counted, few
 
 Ends = Literal["inclusive", "exclusive"]
 Scale = Literal["bins", "windows", "both"]
@@ -141,7 +141,6 @@ def _show_summary(summary: dict[str, Any], results: list[dict[str, Any]]) -> Non
 
 
 def _show_scores(result: dict[str, Any], scores: Path, out: Path | None) -> None:
-    from dbvad.cli.dataset import few
     from dbvad.cli.output import print_table
     from dbvad.evaluation.summary import TITLES, percent
 

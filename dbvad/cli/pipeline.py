@@ -12,9 +12,10 @@ import typer
 from dbvad.cli.say import say as print
 
 if TYPE_CHECKING:
-    from pipeline.engine.runner import Options, Outcome
+    from pipeline.engine.runner import Outcome
     from pipeline.engine.stage import Source, Stage
     from pipeline.engine.store import Store
+    from pipeline.engine.todo import Options
 
 STAGES = ("ingest", "decode", "score", "select", "describe", "embed")
 NOTHING = "nothing to do: every shard that can be made is up to date"
@@ -51,8 +52,9 @@ def run(
     from rich.console import Console
 
     from dbvad.cli.dataset import StrictError, chosen, open_dataset, record, warnings
-    from pipeline.engine.runner import Options, carry_out
+    from pipeline.engine.runner import carry_out
     from pipeline.engine.store import Store
+    from pipeline.engine.todo import Options
 
     console = Console(stderr=as_json)
     wanted = choose(stages, first, last)
@@ -173,7 +175,7 @@ def print_todo(built: list["Stage"], sources: list["Source"], store: "Store", op
     """A table of what a run would do, and why."""
     from dbvad.cli.output import print_json, print_table
     from pipeline.engine.plan import make_plan
-    from pipeline.engine.runner import limited, todo
+    from pipeline.engine.todo import limited, todo
 
     units, blocked = todo(make_plan(built, sources, store), options)
     units = limited(units, limit)

@@ -19,7 +19,7 @@ from pipeline.engine.store import Footer, Store
 from pipeline.lists.remarks import Remark, remarks_on
 from pipeline.manifest import Copies, Entry, Manifest, NoManifest, copies_of, holds, remarks_on_leaks, set_aside
 from pipeline.manifest import read as read_manifest
-from pipeline.words import counted
+from pipeline.words import counted, few
 
 OPEN_CLIP = "open_clip"  # feature source of the pipeline's own score stage
 NORMAL = "normal"  # class 0, the name that a video without labels goes by
@@ -232,10 +232,6 @@ def _passes(kind: np.ndarray, half: int, steps: int, rng: np.random.Generator) -
     rounds = [rng.permutation(kind)[:whole * half].reshape(whole, half) for _ in range(-(-steps // whole))]
     return np.concatenate(rounds)[:steps]
 
-
-def few(names: Sequence[str], count: int = 3) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 def _manifest(store: Store) -> Manifest:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dbvad.data.dataset import Video, few, read_index
+from dbvad.data.dataset import Video, read_index
 from dbvad.evaluation.evaluate import (
     EvaluateError,
     Scored,
@@ -23,7 +23,7 @@ from dbvad.scoring.protocol import Protocol
 from dbvad.scoring.rescoring import smooth
 from dbvad.training.runlog import plain
 from pipeline.engine.store import Store
-from pipeline.words import counted
+from pipeline.words import counted, few
 
 SNIPPET = 16  # frames of a snippet that `smooth` counts in, whatever the scores stand for (chosen here)
 

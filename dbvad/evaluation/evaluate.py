@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dbvad.data.dataset import Index, Video, few, read_index, split_holdout
+from dbvad.data.dataset import Index, Video, read_index, split_holdout
 from dbvad.data.features import read_features
 from dbvad.evaluation.fit import misfit
 from dbvad.evaluation.groundtruth import (
@@ -41,6 +41,7 @@ from pipeline.instruments.hardware import pick_device
 from pipeline.lists.labels import find_label
 from pipeline.manifest import read as read_manifest
 from pipeline.manifest import remarks_on_leaks
+from pipeline.words import few
 
 TOP_SHARE = 16  # a video's score is the mean of its top T // 16 + 1 snippets, as in training
 SCORES = pa.schema([("video_id", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())])

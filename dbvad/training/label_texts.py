@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dbvad.data.dataset import NORMAL, OPEN_CLIP, DataError, Index, TrainingData, few
+from dbvad.data.dataset import NORMAL, OPEN_CLIP, DataError, Index, TrainingData
 from dbvad.model.sfp import LabelTable, PromptedLabels
 from dbvad.training.config import TrainConfig
 from pipeline.lists.labels import find_label
+from pipeline.words import few
 
 
 def label_texts(config: TrainConfig, data: TrainingData, device: torch.device) -> PromptedLabels | LabelTable:

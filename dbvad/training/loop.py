@@ -19,7 +19,7 @@ import torch
 import yaml
 from torch import nn
 
-from dbvad.data.dataset import Batch, TrainingData, epoch_batches, few, read_training, split_holdout
+from dbvad.data.dataset import Batch, TrainingData, epoch_batches, read_training, split_holdout
 from dbvad.data.features import writable_cache
 from dbvad.progress import progress, track
 from dbvad.training.checkpoint import CHECKPOINT, load_checkpoint
@@ -33,6 +33,7 @@ from dbvad.training.runlog import RunLog
 from pipeline.engine.files import WriteError, atomic_file
 from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device, pick_precision
+from pipeline.words import few
 
 SAVE_EVERY_S = 60.0  # the most work that a power cut costs
 LOG_EVERY = 10  # steps

@@ -4,20 +4,17 @@ A child opens its stage once, then takes videos over a pipe and publishes their 
 deadlines, memory and exit codes. A child dies with its parent, however that dies.
 """
 
-import ctypes
 import errno
-import multiprocessing as mp
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -27,13 +24,11 @@ from pipeline.contracts import ContractError
 from pipeline.engine.files import FORBIDDEN, FULL, Damaged, WriteError
 from pipeline.engine.plan import Unit
 from pipeline.engine.printable import printable
+from pipeline.engine.spawn import INTERRUPTS, SPAWN, die_with
 from pipeline.engine.stage import BadVideo, Product, Stage, StageError, Worker
 from pipeline.engine.store import Store
 
-# Children are spawned: a decoder or a CUDA context inherited over fork hangs for ever.
-SPAWN = mp.get_context("spawn")
 LOG_TAIL_BYTES = 2000
-INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 REPORT_IT = "see `dbvad pipeline failures --traceback`; then run with --retry-failed, or report it"
 
 
@@ -141,32 +136,9 @@ class Child:
         self.connection.close()
 
 
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait while a child is started: a half-started one would be in nobody's hands.
-
-    The signals are blocked, which the child inherits, so that none breaks its imports off with a traceback on the
-    terminal; and they are kept for later, as another thread of this process may receive them all the same.
-    """
-    resource_tracker.ensure_running()  # started by the first child otherwise, it would unblock them
-    came: list[int] = []
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.signal(number, lambda heard, _: came.append(heard)) for number in INTERRUPTS}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for heard in came:
-        signal.raise_signal(heard)
-
-
 def _main(stage: Stage, store: Store, connection: Connection, log: str, parent: int) -> None:
     """The child's side."""
-    _die_with(parent)
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     _redirect_output(log)
@@ -240,15 +212,6 @@ def _peak_mb() -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
     return 0.0
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, even by SIGKILL (Linux; elsewhere the pipe's end does)."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the call
-            os._exit(1)
 
 
 def _redirect_output(log: str) -> None:

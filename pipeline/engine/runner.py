@@ -3,36 +3,26 @@
 import os
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.engine.isolate import REPORT_IT, Child, Report, interrupts_held
+from pipeline.engine.isolate import REPORT_IT, Child, Report
 from pipeline.engine.lock import exclusive
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
+from pipeline.engine.spawn import interrupts_held
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store
+from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
 
 POLL_S = 0.2  # how often deadlines and memory are looked at
 ALIKE = 10  # unforeseen failures in a row, with no success, after which the stage itself is at fault
-UNASKED = "and was not asked for"
 UNFORESEEN = {"error", "crash", "contract"}
 GRACE_S = 5.0  # for a child to release its model or server when the run ends
-
-
-@dataclass
-class Options:
-    """What of the plan to carry out. `videos`: their ids, all if None."""
-
-    stages: Sequence[str]
-    videos: Collection[str] | None = None
-    retry_failed: bool = False
-    force: bool = False
-    keep_going: bool = False
 
 
 @dataclass
@@ -50,49 +40,6 @@ class Outcome:
     def count(self, outcome: str) -> int:
         """Units of all stages that ended so."""
         return sum(n for (_, what), n in self.counts.items() if what == outcome)
-
-
-def todo(plan: Plan, options: Options) -> tuple[list[Unit], list[tuple[Unit, str]]]:
-    """Which units a run carries out, in order, and which it would but cannot, with the reason."""
-    runs: dict[tuple[str, str], Unit] = {}
-    blocked: dict[tuple[str, str], str] = {}
-    for key, unit in plan.items():
-        if not _asked_for(unit, options) or not _wanted(unit, options):
-            continue
-        inputs = [(name, unit.video_id) for name in unit.inputs]
-        obstacle = next((blocked.get(above) or _obstacle(plan[above]) for above in inputs
-                         if above not in runs and plan[above].state is not State.DONE), None)
-        if obstacle is None:
-            runs[key] = unit
-        else:
-            blocked[key] = obstacle
-    return list(runs.values()), [(plan[key], reason) for key, reason in blocked.items()]
-
-
-def limited(units: list[Unit], limit: int | None) -> list[Unit]:
-    """The units of the first `limit` videos that have any."""
-    first = set(list(dict.fromkeys(unit.video_id for unit in units))[:limit])
-    return [unit for unit in units if unit.video_id in first]
-
-
-def _asked_for(unit: Unit, options: Options) -> bool:
-    return unit.stage in options.stages and (options.videos is None or unit.video_id in options.videos)
-
-
-def _wanted(unit: Unit, options: Options) -> bool:
-    if unit.state is State.QUARANTINED:
-        return options.retry_failed or options.force
-    return unit.state is not State.DONE or options.force
-
-
-def _obstacle(unit: Unit) -> str:
-    if unit.state in (State.QUARANTINED, State.BLOCKED):
-        return f"{unit.stage} is {unit.state}: {unit.reason}"
-    return f"{unit.stage} is {unit.state} ({unit.reason}) {UNASKED}: run `dbvad pipeline run {unit.stage}` first"
-
-
-def _wanting(blocked: list[tuple[Unit, str]]) -> Counter[str]:
-    return Counter(f"{unit.stage}: {reason}" for unit, reason in blocked if UNASKED in reason)
 
 
 class Run:
@@ -307,9 +254,9 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         units = limited(units, limit)
         again = {(unit.stage, unit.video_id) for unit in units}
         before = {unit.video_id for key, unit in plan.items()
-                  if unit.state is State.QUARANTINED and _asked_for(unit, options) and key not in again}
+                  if unit.state is State.QUARANTINED and asked_for(unit, options) and key not in again}
         if not units:
-            return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, _wanting(blocked))
+            return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, wanting(blocked))
         run_id = time.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
         logs = store.root / "runs" / run_id
         totals = {stage.name: sum(unit.stage == stage.name for unit in units) for stage in stages}
@@ -321,7 +268,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
                 store.sweep(names)
         outcome.counts.update((unit.stage, "blocked") for unit, _ in blocked)
         outcome.quarantined |= before
-        outcome.wanting = _wanting(blocked)
+        outcome.wanting = wanting(blocked)
         return outcome
 
 

@@ -1,8 +1,10 @@
 """What was left out, guessed or not understood, as it is said on the terminal and kept in results."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from pipeline.words import few
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,3 @@ def remarks_on(*found: tuple[str, str, Iterable[str]]) -> list[Remark]:
 def remarks_from(stored: Iterable[Mapping[str, Any]]) -> list[Remark]:
     """Remarks as `as_dict` made them for a result, each once."""
     return list(dict.fromkeys(Remark(kept["kind"], kept["text"], tuple(kept["names"])) for kept in stored))
-
-
-def few(names: Sequence[str], count: int = 3) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

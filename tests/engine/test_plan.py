@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.engine.plan import changes, make_plan
-from pipeline.engine.runner import Options, limited, todo
+from pipeline.engine.todo import Options, limited, todo
 from tests.damage import flip
 from tests.engine.toys import Toy
 from tests.engine.world import World

@@ -12,9 +12,10 @@ from rich.console import Console
 from pipeline.engine.files import TEMP_MARK
 from pipeline.engine.hashing import hash_file
 from pipeline.engine.plan import Plan, make_plan
-from pipeline.engine.runner import Options, Outcome, carry_out
+from pipeline.engine.runner import Outcome, carry_out
 from pipeline.engine.stage import Source
 from pipeline.engine.store import Store
+from pipeline.engine.todo import Options
 from tests.engine.toys import Toy, chain
 
 

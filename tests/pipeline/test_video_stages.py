@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from pipeline.contracts import frame_times
-from pipeline.engine.runner import Options, carry_out
+from pipeline.engine.runner import carry_out
 from pipeline.engine.stage import BadVideo, Source, Stage
 from pipeline.engine.store import Store
+from pipeline.engine.todo import Options
 from pipeline.stages.decode import CHUNK, Decode, DecodeParams
 from pipeline.stages.ingest import REMARKED, Ingest, IngestParams
 from tests import odd_videos, videos

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from pipeline.contracts import DECODE, SELECT, Contract
 from pipeline.engine.plan import State, make_plan
-from pipeline.engine.runner import Options, Outcome, carry_out
+from pipeline.engine.runner import Outcome, carry_out
 from pipeline.engine.stage import Note, Source, Stage, Worker
 from pipeline.engine.store import Store
+from pipeline.engine.todo import Options
 from pipeline.instruments.vlm.options import VllmOptions
 from pipeline.stages.describe import Describe, DescribeParams
 from tests.vlm.fakes import MODEL

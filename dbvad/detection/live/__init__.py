@@ -1,0 +1,1 @@
+"""Cameras: their streams read in processes of their own, scored together, events told as they happen."""

@@ -1,0 +1,76 @@
+"""Which cameras there are: cameras.yaml, or addresses on the command line."""
+
+import re
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from dbvad.scoring.events import Thresholds
+from pipeline.engine.config import Config, ConfigError, load, parse
+from pipeline.instruments.live_video import SCHEMES, masked
+
+
+class Camera(Config):
+    """One camera; times in seconds. `thresholds`: what stands here goes before the command line's."""
+
+    name: str = Field(pattern=r"^[\w][\w .-]{0,63}$")
+    url: str
+    thresholds: Thresholds = Thresholds()
+    stall_s: float = Field(10, gt=0)  # without a frame it counts as lost
+    min_fps: float = Field(0.5, ge=0)  # fewer frames a second: it crawls, and is opened anew
+    timeout_s: float = Field(5, gt=0)  # FFmpeg's, for opening and reading
+    queue: int = Field(8, ge=1)  # sampled frames that wait at most; then the oldest is dropped
+
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _on_and_off(cls, data: Any) -> Any:
+        """YAML 1.1 reads the keys `on` and `off` as true and false."""
+        words = {True: "on", False: "off"}
+        return {words.get(key, key): value for key, value in data.items()} if isinstance(data, dict) else data
+
+    @model_validator(mode="after")  # of the camera: the error of a field shows its value, and with it a password
+    def _known(self) -> Self:
+        scheme, separator, rest = self.url.partition(":")
+        if not separator or scheme not in SCHEMES or not rest.strip("/"):
+            raise ValueError(f"{masked(self.url)!r} is no source: write rtsp://..., another address of "
+                             f"{', '.join(SCHEMES[1:-2])}, camera:0 or file:PATH")
+        if scheme == "file" and not Path(rest).is_file():
+            raise ValueError(f"there is no file {rest}")
+        return self
+
+    def over(self, base: Thresholds) -> Thresholds:
+        """The camera's thresholds where it names them, else those of `base`. Raises ConfigError."""
+        named = base.model_dump(exclude_unset=True) | self.thresholds.model_dump(exclude_unset=True)
+        return parse(Thresholds, named, f"the thresholds of {self.name}")
+
+
+class Cameras(Config):
+    """cameras.yaml."""
+
+    cameras: tuple[Camera, ...]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if not self.cameras:
+            raise ValueError("no camera is named")
+        names = [camera.name.casefold() for camera in self.cameras]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name!r} stands there twice: give each camera its own")
+        return self
+
+
+def read(sources: list[str]) -> Cameras:
+    """Cameras of the command line: one YAML file, or addresses, named by host and path. Raises ConfigError."""
+    if len(sources) == 1 and sources[0].endswith((".yaml", ".yml")):
+        if not Path(sources[0]).is_file():
+            raise ConfigError(f"there is no file {sources[0]}: docs/cameras.md shows what it holds")
+        return load(Path(sources[0]), Cameras)
+    names: list[str] = []
+    for source in sources:
+        plain = re.sub(r"[^\w.-]+", "-", masked(source).partition(":")[2]).strip("-.")[-40:] or "camera"
+        name = plain if source.partition(":")[0] != "camera" else f"camera-{plain}"
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return parse(Cameras, {"cameras": [{"name": name, "url": url} for name, url in zip(names, sources, strict=True)]},
+                 "the command line")

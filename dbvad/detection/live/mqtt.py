@@ -1,0 +1,78 @@
+"""MQTT: events, and each camera's state as a retained message with a last will. The one door to paho."""
+
+import json
+import threading
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from dbvad.detection.live.deliver import ANSWER_S, Line, Undelivered
+from dbvad.detection.live.watch import Watch
+
+PREFIX = "dbvad"
+OFFLINE, ONLINE = "offline", "online"
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+class Mqtt:
+    """A receiver: events go to PREFIX/events with QoS 1. PREFIX/status is `online`, or `offline` by the last will;
+    PREFIX/CAMERA/state is what the camera is (live, waiting, ...). Both are retained."""
+
+    def __init__(self, address: str) -> None:
+        """`address`: mqtt://[user:password@]host[:port][/prefix], or mqtts. Raises ValueError."""
+        parts = urlsplit(address)
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ValueError("no MQTT address: write mqtt://host[:port][/prefix] or mqtts://...")
+        port = parts.port or PORTS[parts.scheme]
+        self.address, self.name, self.prefix = address, f"{parts.hostname}:{port}", parts.path.strip("/") or PREFIX
+        self._states: dict[str, str] = {}
+        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311)
+        self._client.will_set(f"{self.prefix}/status", OFFLINE, qos=1, retain=True)
+        self._client.on_connect = self._connected
+        if parts.username:
+            self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+        if parts.scheme == "mqtts":
+            self._client.tls_set()
+        self._lock = threading.Lock()
+        self._client.connect_async(parts.hostname, port, keepalive=30)
+        self._client.loop_start()
+
+    def __call__(self, line: Line) -> None:
+        if not self._client.is_connected():
+            raise Undelivered("not connected")
+        sent = self._client.publish(f"{self.prefix}/events", json.dumps(line, ensure_ascii=False), qos=1)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise Undelivered("not connected")
+        sent.wait_for_publish(ANSWER_S)
+        if not sent.is_published():
+            raise Undelivered("no answer")
+
+    def states(self, watch: Watch) -> None:
+        """Tell the states that have changed."""
+        for feed in watch.feeds:
+            name, state = feed.source.name, str(feed.source.state)
+            if self._states.get(name) != state:
+                with self._lock:
+                    self._states[name] = state
+                self._tell(name, state)
+
+    def stop(self) -> None:
+        """Say goodbye: the last will is for those who cannot."""
+        if self._client.is_connected():
+            self._client.publish(f"{self.prefix}/status", OFFLINE, qos=1, retain=True).wait_for_publish(2)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _connected(self, *_: Any) -> None:
+        """Anew after each loss: what is retained may have been changed by the will."""
+        self._client.publish(f"{self.prefix}/status", ONLINE, qos=1, retain=True)
+        with self._lock:
+            states = dict(self._states)
+        for name, state in states.items():
+            self._tell(name, state)
+
+    def _tell(self, name: str, state: str) -> None:
+        if self._client.is_connected():
+            self._client.publish(f"{self.prefix}/{name}/state", state, qos=1, retain=True)

@@ -1,0 +1,47 @@
+"""How child processes are started and end: spawned, whole, and never without their parent. Imports nothing heavy."""
+
+import ctypes
+import multiprocessing as mp
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+
+# Children are spawned: a decoder or a CUDA context inherited over fork hangs for ever.
+SPAWN = mp.get_context("spawn")
+INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait while a child is started: a half-started one would be in nobody's hands.
+
+    The signals are blocked, which the child inherits, so that none breaks its imports off with a traceback on the
+    terminal; and they are kept for later, as another thread of this process may receive them all the same.
+    """
+    resource_tracker.ensure_running()  # started by the first child otherwise, it would unblock them
+    came: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.signal(number, lambda heard, _: came.append(heard)) for number in INTERRUPTS}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for heard in came:
+        signal.raise_signal(heard)
+
+
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, even by SIGKILL (Linux; elsewhere the pipe's end does)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
