@@ -26,6 +26,11 @@ def evaluate(
     smooth: Annotated[float, typer.Option(help="Average scores over about so many snippets, such as 4.")] = 0.0,
     names: Annotated[float, typer.Option(help="Weight of likeness to the anomalies' names, such as 10.")] = 0.0,
     threshold: Annotated[float, typer.Option(help="Score that counts as a false alarm.")] = 0.5,
+    on: Annotated[float | None, typer.Option(min=0, max=1, help="Score at which an event begins; 0.5.")] = None,
+    off: Annotated[float | None, typer.Option(min=0, max=1, help="Score to which it goes on; 0.6 of --on.")] = None,
+    min_length: Annotated[float | None, typer.Option(min=0, help="Seconds; shorter events are none; 1.")] = None,
+    merge_gap: Annotated[float | None, typer.Option(min=0, help="Seconds between events that are one; 2.")] = None,
+    alarms_per_hour: Annotated[float, typer.Option(min=0, help="False alarms at which recall is given.")] = 1.0,
     oracle: Annotated[bool, typer.Option("--oracle", help="Also the best epoch on the test set; no result.")] = False,
     scores: Annotated[Path | None, typer.Option(help="Judge these scores, a file or a folder, whoever made them; runs "
                                                      "named too are shown beside.")] = None,
@@ -57,22 +62,27 @@ def evaluate(
     from dbvad.evaluation.summary import row as table_row
     from dbvad.evaluation.summary import summarise
     from dbvad.progress import track
+    from dbvad.scoring.events import Thresholds
     from dbvad.scoring.protocol import Protocol
+    from pipeline.engine.config import parse
 
+    given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap}
+    thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
     check_unchanged(artifacts)
     folders = runs or ([] if scores else [Path("runs/default")])
     protocol = Protocol(scale=scale, crop=crop, smooth=smooth, names=names, ends=ends, threshold=threshold)
     results = []
     for run in folders:
-        result = judge(run, artifacts, annotations, format=format, protocol=protocol, oracle=oracle, device=device,
-                       track=track(f"score videos with {run}"))
+        result = judge(run, artifacts, annotations, format=format, protocol=protocol, thresholds=thresholds,
+                       per_hour=alarms_per_hour, oracle=oracle, device=device, track=track(f"score videos with {run}"))
         save_result(run / "result.json", result)
         results.append(result)
     if scores:
         from dbvad.evaluation.beside import judge_scores
 
         whole = judge_scores(scores, artifacts, annotations, format=format, protocol=protocol, snippet=snippet,
-                             allow_missing=allow_missing, runs=folders)
+                             allow_missing=allow_missing, runs=folders, thresholds=thresholds,
+                             per_hour=alarms_per_hour)
     else:
         whole = results[0] if len(results) == 1 else summarise(results)
     if out:
@@ -121,6 +131,7 @@ def _show(result: dict[str, Any], run: Path, where: Path) -> None:
     print(f"{counted(result['videos'], 'test video')} ({result['abnormal_videos']} abnormal), "
           f"{counted(result['frames'], 'frame')}, scale {result['protocol']['scale']}, weights of "
           f"{chosen[result['protocol']['selection']]}")
+    _show_events(result["events"])
     _show_notes(result)
     print(f"result in {where}, scores in {run}/scores.parquet")
 
@@ -173,9 +184,31 @@ def _show_scores(result: dict[str, Any], scores: Path, out: Path | None) -> None
     if not 0 <= about["low"] <= about["high"] <= 1:
         print(f"scores reach from {about['low']:.4g} to {about['high']:.4g}: false alarms over "
               f"{result['protocol']['threshold']:g} mean little")
+    _show_events(result["events"])
     _show_notes(result)
     if out:
         print(f"result in {out}")
+
+
+def _show_events(events: dict[str, Any] | str | None) -> None:
+    from dbvad.evaluation.summary import percent
+
+    if not isinstance(events, dict):
+        if events:
+            print(f"events {events}")
+        return
+    rule, delay, at = events["thresholds"], events["delay_s"]["median"], events["at_rate"]
+    f1 = ", ".join(f"{percent(figures['f1'])} at IoU {iou}" for iou, figures in events["iou"].items())
+    print(f"events (on {rule['on']:g}, off {rule['off']:g}, of {rule['min_length_s']:g} s, gaps to "
+          f"{rule['merge_gap_s']:g} s): {events['true']} true, {events['found']} found; "
+          f"F1 {f1}")
+    print(f"{events['detected']} detected" + ("" if delay is None else f", half of them within {delay:.1f} s"))
+    if events["quiet_hours"]:
+        low, high = events["interval"]
+        print(f"{counted(events['false_alarms'], 'false alarm')} in {events['quiet_hours']:.2f} hours without event: "
+              f"{events['false_alarms_per_hour']:.2f} an hour (95 %: {low:.2f} to {high:.2f})")
+        print(f"at most {at['per_hour']:g} an hour: " + ("at no threshold" if at["on"] is None else
+              f"{percent(at['recall'])} % of the events detected, at --on {at['on']:g}"))
 
 
 def _show_notes(result: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from dbvad.evaluation.evaluate import (
 from dbvad.evaluation.given_scores import Given, read_scores
 from dbvad.evaluation.groundtruth import Format, Matched
 from dbvad.evaluation.metrics import bootstrap_difference
+from dbvad.scoring.events import Thresholds
 from dbvad.scoring.protocol import Protocol
 from dbvad.scoring.rescoring import smooth
 from dbvad.training.runlog import plain
@@ -30,13 +31,14 @@ SNIPPET = 16  # frames of a snippet that `smooth` counts in, whatever the scores
 
 def judge_scores(path: Path, artifacts: Path, annotations: Path | None = None, *, format: Format = "auto",
                  protocol: Protocol | None = None, snippet: int | None = None, allow_missing: bool = False,
-                 runs: Sequence[Path] = ()) -> dict[str, Any]:
+                 runs: Sequence[Path] = (), thresholds: Thresholds | None = None, per_hour: float = 1.0,
+                 ) -> dict[str, Any]:
     """The result of the scores at `path` on the test videos, with that of evaluated `runs` on the same videos in it.
 
     `snippet`: frames that a score stands for where it does not say so itself. `allow_missing`: leave out test videos
     that have no scores, which is an error otherwise. Of the protocol only `smooth`, `ends`, `threshold` and `repeats`
-    act on scores; those of runs are taken as they were saved. Raises EvaluateError, ScoresError, AnnotationError,
-    DataError.
+    act on scores; those of runs are taken as they were saved. `thresholds`, `per_hour`: as in `evaluate`. Raises
+    EvaluateError, ScoresError, AnnotationError, DataError.
     """
     protocol = protocol or Protocol()
     store = Store(artifacts)
@@ -55,7 +57,7 @@ def judge_scores(path: Path, artifacts: Path, annotations: Path | None = None, *
     truth = read_truth(annotations, format, index, protocol.ends, store) if annotations else None
     scored = _lay(found, videos, snippet, protocol.smooth)
     values = np.concatenate([one.scores for one in scored])
-    result = measure(scored, truth, protocol) | {
+    result = measure(scored, truth, protocol, thresholds, per_hour) | {
         "localization": "not available: scores alone tell no classes apart", "dropped": index.dropped,
         "protocol": protocol.model_dump(include={"smooth", "ends", "threshold", "repeats"}),
         "annotations": about_annotations(annotations, format, truth, protocol) if annotations and truth else None,
@@ -64,16 +66,16 @@ def judge_scores(path: Path, artifacts: Path, annotations: Path | None = None, *
                    "smoothing": {"kernel": "gaussian", "sd_frames": SNIPPET * protocol.smooth} if protocol.smooth else
                    None},
         "provenance": {"scores": str(path), "test_data": index.fingerprint, **about_code()},
-        "beside": [_beside(run, scored, videos, truth, protocol) for run in runs]}
+        "beside": [_beside(run, scored, videos, truth, protocol, thresholds, per_hour) for run in runs]}
     return plain(result)
 
 
 def _beside(run: Path, scored: list[Scored], videos: list[Video], truth: Matched | None,
-            protocol: Protocol) -> dict[str, Any]:
+            protocol: Protocol, thresholds: Thresholds | None, per_hour: float) -> dict[str, Any]:
     """A run's figures on these videos, and by how much they are above the given ones, each draw of videos of both."""
     ours, _ = read_scores(run / "scores.parquet").match(video.video_id for video in videos)
     row = _lay(ours, videos, None, 0)
-    found = {"run": str(run)} | measure(row, truth, protocol)
+    found = {"run": str(run)} | measure(row, truth, protocol, thresholds, per_hour)
     if truth is not None and protocol.repeats:
         found["difference_intervals"] = bootstrap_difference(with_truth(row, truth), with_truth(scored, truth),
                                                              repeats=protocol.repeats)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from dbvad.data.dataset import Index, Video, read_index, split_holdout
 from dbvad.data.features import read_features
+from dbvad.evaluation.event_metrics import Recording, event_metrics
 from dbvad.evaluation.fit import misfit
 from dbvad.evaluation.groundtruth import (
     Format,
@@ -28,6 +29,7 @@ from dbvad.evaluation.groundtruth import (
 )
 from dbvad.evaluation.localization import ClassScores, localization_map
 from dbvad.evaluation.metrics import VideoScores, auc, bootstrap, frame_metrics
+from dbvad.scoring.events import Thresholds
 from dbvad.scoring.protocol import Ends, Protocol
 from dbvad.scoring.rescoring import add_to_logits, name_likeness
 from dbvad.scoring.scores import TorchNetwork, score_by, snippet_edges
@@ -74,15 +76,16 @@ Track = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, format: Format = "auto",
-             protocol: Protocol | None = None, oracle: bool = False, device: str = "auto",
-             out: Path | None = None, index: Index | None = None, model: Model | None = None,
-             track: Track = lambda items, total: items) -> dict[str, Any]:
+             protocol: Protocol | None = None, thresholds: Thresholds | None = None, per_hour: float = 1.0,
+             oracle: bool = False, device: str = "auto", out: Path | None = None, index: Index | None = None,
+             model: Model | None = None, track: Track = lambda items, total: items) -> dict[str, Any]:
     """Score the test videos with the run's model, compare with the annotations, and return the result.
 
     Writes scores.parquet (video_id, start, end exclusive, score; one row a snippet) into the run folder, or into `out`.
     `index`, `model`: the test videos and the model, where they are at hand already. Without annotations only whole
-    videos can be judged: `video_auc`. `oracle` adds the best figures over the run's kept epochs, chosen on the test set
-    and therefore no result. Raises EvaluateError, CheckpointError, DataError, FeatureError, AnnotationError.
+    videos can be judged: `video_auc`. `thresholds`, `per_hour`: as in event_metrics.py. `oracle` adds the best figures
+    over the run's kept epochs, chosen on the test set and therefore no result. Raises EvaluateError, CheckpointError,
+    DataError, FeatureError, AnnotationError.
     """
     protocol = protocol or Protocol()
     store, model = Store(artifacts), model or _load(run, device)
@@ -91,7 +94,7 @@ def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, for
     truth = read_truth(annotations, format, index, protocol.ends, store, model.facts.classes) if annotations else None
     scored = score_videos(model, store, index, protocol, track)
     save_scores((out or run) / "scores.parquet", scored)
-    result = measure(scored, truth, protocol) | {
+    result = measure(scored, truth, protocol, thresholds, per_hour) | {
         "dropped": index.dropped, "protocol": protocol.model_dump() | {"selection": model.config.select},
         "annotations": None, "provenance": _provenance(run, model, index)}
     result["warnings"] += [remark.as_dict() for remark in remarks_on_leaks(index.leaks)]
@@ -103,10 +106,11 @@ def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, for
     return plain(result)
 
 
-def measure(scored: list[Scored], truth: Matched | None, protocol: Protocol) -> dict[str, Any]:
-    """What scores come to: frame by frame where the truth is known, else of whole videos alone."""
+def measure(scored: list[Scored], truth: Matched | None, protocol: Protocol, thresholds: Thresholds | None = None,
+            per_hour: float = 1.0) -> dict[str, Any]:
+    """What scores come to: frame by frame and by events where the truth is known, else of whole videos alone."""
     result: dict[str, Any] = {
-        "metrics": {"video_auc": _video_auc(scored)}, "intervals": {}, "localization": None,
+        "metrics": {"video_auc": _video_auc(scored)}, "intervals": {}, "localization": None, "events": None,
         "videos": len(scored), "abnormal_videos": sum(s.video.abnormal for s in scored),
         "frames": int(sum(s.edges[-1] for s in scored)),
         "warnings": [remark.as_dict() for remark in truth.remarks] if truth else []}
@@ -114,8 +118,21 @@ def measure(scored: list[Scored], truth: Matched | None, protocol: Protocol) -> 
         videos = with_truth(scored, truth)
         result["metrics"] |= frame_metrics(videos, threshold=protocol.threshold)
         result["intervals"] = bootstrap(videos, repeats=protocol.repeats) if protocol.repeats else {}
+        result["events"] = _events(scored, truth, thresholds or Thresholds(), per_hour)
         result["abnormal_frames"] = int(sum(video.truth.sum() for video in videos))
     return result
+
+
+def _events(scored: list[Scored], truth: Matched, thresholds: Thresholds, per_hour: float) -> dict[str, Any] | str:
+    """Metrics of events, in seconds by the videos' frame rates, or why there are none."""
+    timeless = [s.video.video_id for s in scored if not s.video.fps > 0]
+    if timeless:
+        return f"not available: the frame rate of {few(timeless)} is unknown, so frames have no seconds"
+    if any(s.scores.min() < 0 or s.scores.max() > 1 for s in scored):
+        return "not available: scores are not between 0 and 1, as the thresholds of events are"
+    return event_metrics([Recording(s.edges / s.video.fps, s.scores, np.array(
+        [(segment.start, segment.end) for segment in truth.segments.get(s.video.video_id, ())],
+        dtype=np.float64).reshape(-1, 2) / s.video.fps) for s in scored], thresholds, per_hour)
 
 
 def about_annotations(annotations: Path, format: Format, truth: Matched, protocol: Protocol) -> dict[str, Any]:
