@@ -11,10 +11,12 @@ from dbvad import __version__
 from dbvad.cli import (
     ablate,
     artifacts,
+    calibrate,
     demo,
     detect,
     doctor,
     evaluate,
+    events,
     export,
     importing,
     pipeline,
@@ -39,6 +41,8 @@ app.command("sql")(sql.sql)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("detect")(detect.detect)
+app.command("calibrate")(calibrate.calibrate)
+app.add_typer(events.app, name="events")
 app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from pipeline.engine.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +40,8 @@ def detect(
     merge_gap: Annotated[float | None, typer.Option(min=0, help="Seconds between events that are one; 2.")] = None,
     pre_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips begin before; 2.")] = None,
     post_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips end after; 2.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Whose calibrated thresholds to use, where the model has some.")
+                      ] = None,
     scale: Annotated[Scale, typer.Option(help="How a long video is brought to the trained length: windows keep what is "
                                               "short.")] = "windows",
     crop: Annotated[int | None, typer.Option(help="One crop (0: centre); all are averaged by default.")] = None,
@@ -72,8 +77,6 @@ def detect(
     from dbvad.cli import detected
     from dbvad.cli.pipeline import print_todo, terminable
     from dbvad.detection.model import load
-    from dbvad.scoring.events import Thresholds
-    from pipeline.engine.config import parse
     from pipeline.engine.runner import carry_out
     from pipeline.engine.store import Store
     from pipeline.engine.todo import Options
@@ -82,20 +85,22 @@ def detect(
     console = Console(stderr=as_json)
     given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap, "pre_roll_s": pre_roll,
              "post_roll_s": post_roll}
-    thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
     loaded = load(model, form="onnx" if onnx else "torch", device=device)
+    protocol = {"scale": scale, "crop": crop, "smooth": smooth}
+    thresholds = _thresholds(loaded, {key: value for key, value in given.items() if value is not None}, protocol,
+                             camera, console)
     store = Store(artifacts, DETECT_AGAIN)
-    _searched(artifacts)
-    stages = _stages(loaded, artifacts, clip, thresholds, {"scale": scale, "crop": crop, "smooth": smooth},
-                     _words(classes), config if explain else None, device, workers)
-    sources = _sources(paths, artifacts, console)
+    searched(artifacts)
+    stages = build_stages(loaded, artifacts, clip, thresholds, protocol, _words(classes), config if explain else None,
+                          device, workers)
+    sources = find_sources(paths, artifacts, console)
     options = Options([stage.name for stage in stages], retry_failed=retry_failed, force=force)
     if dry_run:
         print_todo(stages, sources, store, options, None, as_json)
         return 0
     with terminable():
         outcome = carry_out(stages, sources, store, options, console,
-                            planned=lambda plan: _record(artifacts, plan))
+                            planned=lambda plan: record(artifacts, plan))
     found = detected.read(store, stages, sources)
     if as_json:
         detected.print_lines(found, explain)
@@ -111,7 +116,38 @@ def detect(
     return 3 if found.bad else 0
 
 
-def _searched(artifacts: Path) -> "dict[str, Entry]":
+def _thresholds(loaded: "Loaded", given: dict[str, float], protocol: dict[str, Any], camera: str | None,
+                console: "Console") -> "Thresholds":
+    """Those given, else those that the model was calibrated to, which is said; else the defaults."""
+    from dbvad.detection import calibration
+    from dbvad.detection.bundle import ModelError
+    from dbvad.scoring.events import Thresholds
+    from dbvad.scoring.protocol import Protocol
+    from pipeline.engine.config import parse
+
+    def said(line: str) -> None:
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    thresholds = parse(Thresholds, given, "the options")
+    if given.keys() & thresholds.rule:
+        if camera:
+            raise typer.BadParameter("--camera chooses calibrated thresholds: leave it out, or --on, --off, "
+                                     "--min-length and --merge-gap")
+        if calibration.is_there(loaded.path):
+            said("thresholds as given: those that the model is calibrated to are not used, and no rate is promised")
+        return thresholds
+    found = calibration.find(loaded.path, loaded.fingerprint, Protocol(**protocol), camera)
+    if found is None:
+        if camera:
+            raise ModelError(f"{loaded.path} is not calibrated for {camera}: `dbvad calibrate {loaded.path} --normal "
+                             f"FOOTAGE --camera {quote(camera)}`, or leave out --camera")
+        return thresholds
+    promise, whose = found
+    said(f"calibrated for {whose}: {promise.told()}")
+    return thresholds.model_copy(update=promise.rule)
+
+
+def searched(artifacts: Path) -> "dict[str, Entry]":
     """The videos that were searched before. Raises NotForDetection for a folder of other things."""
     from pipeline.manifest import NoManifest, read
 
@@ -125,14 +161,14 @@ def _searched(artifacts: Path) -> "dict[str, Entry]":
     return {entry.video_id: entry for entry in manifest.entries}
 
 
-def _record(artifacts: Path, plan: "Plan") -> None:
+def record(artifacts: Path, plan: "Plan") -> None:
     """What was searched stays in the views until it is searched otherwise, and what explains an event with it."""
     from dataclasses import replace
 
     from dbvad.cli.dataset import entries_of
     from pipeline.manifest import Manifest, write
 
-    known = _searched(artifacts)
+    known = searched(artifacts)
     for entry in entries_of(plan):
         old = known.get(entry.video_id, entry).fingerprints
         if old.get("events") == entry.fingerprints["events"]:
@@ -148,8 +184,10 @@ def _words(classes: str | None) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def _stages(loaded: "Loaded", artifacts: Path, clip: str | None, thresholds: "Thresholds", protocol: dict[str, Any],
-            words: list[str], config: Path | None, device: str, workers: int | None) -> list["Stage"]:
+def build_stages(loaded: "Loaded", artifacts: Path, clip: str | None, thresholds: "Thresholds",
+                 protocol: dict[str, Any], words: list[str], config: Path | None, device: str, workers: int | None,
+                 ) -> list["Stage"]:
+    """The stages in order, with `explain` where `config` names what describes."""
     from dbvad.detection.explain import Explain
     from dbvad.detection.model import find_clip
     from dbvad.detection.road import stages
@@ -171,7 +209,8 @@ def _stages(loaded: "Loaded", artifacts: Path, clip: str | None, thresholds: "Th
     return built
 
 
-def _sources(paths: Sequence[str], artifacts: Path, console: "Console") -> list["Source"]:
+def find_sources(paths: Sequence[str], artifacts: Path, console: "Console") -> list["Source"]:
+    """The videos meant; how many, and what was left out, is said."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from dbvad.detection.sources import find_videos, read_sources

@@ -18,6 +18,7 @@ from typing import Self
 
 import numpy as np
 
+from dbvad.detection import calibration
 from dbvad.detection.model import ClipPlace, Form, Loaded, find_clip, load
 from dbvad.detection.road import FACTS, stages
 from dbvad.detection.snippets import Maker
@@ -57,14 +58,15 @@ class Detector:
         """A run of `dbvad train`, or a bundle of `dbvad export`.
 
         `clip`: where the CLIP of the training lies, if it is a local one that is not found. `words`: to suggest for
-        events. `form`: "onnx" for the ONNX form of a bundle. The rest as `dbvad detect` has it. Raises ModelError,
-        CheckpointError.
+        events. `form`: "onnx" for the ONNX form of a bundle. The rest as `dbvad detect` has it: without `thresholds`
+        those that the model is calibrated to. Raises ModelError, CheckpointError, Damaged.
         """
-        loaded = load(Path(model), form=form, device=device)
+        loaded, protocol = load(Path(model), form=form, device=device), Protocol(scale=scale, crop=crop, smooth=smooth)
+        if thresholds is None and (found := calibration.find(loaded.path, loaded.fingerprint, protocol)):
+            thresholds = Thresholds(**found[0].rule)
         with tempfile.TemporaryDirectory(prefix="dbvad-") as folder:
             place = find_clip(loaded, clip, HashCache(Path(folder) / "hashes.json"), crop)
-        return cls(loaded, place, thresholds or Thresholds(), Protocol(scale=scale, crop=crop, smooth=smooth), words,
-                   device)
+        return cls(loaded, place, thresholds or Thresholds(), protocol, words, device)
 
     @property
     def classes(self) -> tuple[str, ...]:
