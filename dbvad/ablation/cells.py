@@ -24,7 +24,7 @@ from dbvad.scoring.protocol import Protocol
 from dbvad.training.checkpoint import CHECKPOINT, MODEL, CheckpointError, load_checkpoint
 from dbvad.training.config import TrainConfig
 from dbvad.training.loop import Interrupted, train
-from dbvad.training.run import uses_text
+from dbvad.training.run import retrieval_of, uses_text
 from pipeline.engine.files import Damaged, read_record
 from pipeline.engine.store import Store
 
@@ -141,7 +141,8 @@ def work(training: Training, out: Path, truth: Truth, device: str, quiet: bool =
                 result = evaluate(training.folder, training.artifacts, truth.annotations, format=truth.format,
                                   protocol=cell.protocol, device=device, out=cell.folder,
                                   index=test_index(training.artifacts))
-            save_result(cell.folder / truth.result, result | {"truth": truth.digest})
+            save_result(cell.folder / truth.result, result | {"truth": truth.digest,
+                                                              "retrieval": retrieval_of(training.folder)})
             (cell.folder / "error.txt").unlink(missing_ok=True)
         except Exception as error:  # likewise
             failed[cell.variant] = _keep(error, cell.folder)

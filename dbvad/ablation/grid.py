@@ -12,8 +12,11 @@ from typing import Any
 
 from dbvad.ablation.cells import Training, Truth, read_result, state, work
 from dbvad.ablation.ladder import Ladder
-from dbvad.ablation.table import ladder_rows
+from dbvad.ablation.significance import what_seeds_can_show
+from dbvad.ablation.table import ladder_rows, seeds_compared
 from dbvad.training.loop import Interrupted
+from dbvad.training.retrieval import verdict
+from pipeline.words import counted
 
 PATIENCE_S = 120.0  # for the step and the checkpoint of a training that is asked to stop
 
@@ -49,18 +52,36 @@ def record(ladder: Ladder, grid: list[Training], truth: Truth, failed: dict[tupl
                 reasons[cell.variant][cell.seed] = reason
             elif result is not None:
                 results[cell.variant][cell.seed] = result
-    metrics = {name: {seed: result["metrics"] for seed, result in by_seed.items()}
+    metrics = {name: {seed: result["metrics"] | _recalls(result) for seed, result in by_seed.items()}
                for name, by_seed in results.items()}
     published = {name: variant.published for name, variant in ladder.variants.items()}
     rows = ladder_rows(metrics, ladder.reference, published, reasons)
     for row in rows:
-        row["runs"] = {str(seed): {"metrics": result["metrics"], "protocol": result["protocol"],
-                                   "provenance": result["provenance"]}
+        row["runs"] = {str(seed): {"metrics": result["metrics"], "retrieval": result.get("retrieval"),
+                                   "protocol": result["protocol"], "provenance": result["provenance"]}
                        for seed, result in results[row["name"]].items()}
     return {"title": ladder.title, "base": ladder.reference, "judged": "held-out training videos" if truth.holdout else
             "test videos", "annotations": truth.annotations.name if truth.annotations else None,
             "made": datetime.now(UTC).isoformat(timespec="seconds"), "dbvad": importlib.metadata.version("dbvad"),
-            "rows": rows}
+            "significance": what_seeds_can_show(seeds_compared(rows, ladder.reference)), "rows": rows}
+
+
+def untaught(rows: list[dict[str, Any]]) -> str:
+    """A line on the variants with descriptions whose held-out texts are not found from their videos, or ""."""
+    missed = []
+    for row in rows:
+        found = [verdict(run["retrieval"]) for run in row["runs"].values() if run["retrieval"]]
+        if False in found:
+            missed.append(f"{row['name']!r} ({found.count(False)} of {counted(len(found), 'seed')})")
+    return ("held-out videos do not find their own description above chance (binomial 95 % interval), so DBM has "
+            f"taught nothing that it says: {', '.join(missed)}") if missed else ""
+
+
+def _recalls(result: dict[str, Any]) -> dict[str, float]:
+    """What of the retrieval stands in the table."""
+    everyone, alike = ((result.get("retrieval") or {}).get(name) for name in ("among_all", "among_label"))
+    return ({"recall_all": everyone["recall_1"]} if everyone else {}) | (
+        {"recall_label": alike["recall_1"], "chance_label": alike["chance_1"]} if alike else {})
 
 
 def choose(rows: list[dict[str, Any]], base: str, metric: str = "holdout_auc") -> str:

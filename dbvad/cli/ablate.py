@@ -14,7 +14,8 @@ HOLDOUT = 0.2  # of the training videos, where --select holdout finds none set
 
 
 def ablate(
-    ladder: Annotated[str, typer.Argument(help="modules, temporal, frames, ours, levers, or a YAML file.")],
+    ladder: Annotated[str, typer.Argument(help="modules, temporal, descriptions, frames, ours, levers, or "
+                                           "a YAML file.")],
     artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the cells; ablations/LADDER.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 0-4 or 0,3,7.")] = "0-4",
@@ -80,7 +81,8 @@ def ablate(
               file=sys.stderr)
         raise typer.Exit(130) from None
     with atomic_file(folder / "ladder.md") as temporary:
-        temporary.write_text(text(found["rows"], "markdown") + "\n", encoding="utf-8")
+        temporary.write_text("\n".join([text(found["rows"], "markdown"), *_significance(found, "markdown")]) + "\n",
+                             encoding="utf-8")
     if select:
         found["chosen"] = choose(found["rows"], found["base"])
         save_result(folder / "ladder.json", found)
@@ -105,9 +107,22 @@ def _show_plan(rows: list[dict[str, Any]], as_json: bool) -> int:
     return 0
 
 
+def _significance(found: dict[str, Any], style: Literal["markdown", "latex"]) -> list[str]:
+    """The table of tests and what they are; nothing where no two seeds are paired."""
+    from dbvad.ablation.table import comparisons, render
+
+    head, body = comparisons(found["rows"])
+    return ["", render(head, body, style), "", _stated(found)] if body else []
+
+
+def _stated(found: dict[str, Any]) -> str:
+    return f"difference to {found['base']!r}, paired by seed, {found['significance']}"
+
+
 def _show(found: dict[str, Any], style: Style, folder: Path, failed: dict[tuple[str, int], str],
           as_json: bool) -> None:
-    from dbvad.ablation.table import cells, text
+    from dbvad.ablation.grid import untaught
+    from dbvad.ablation.table import cells, comparisons, text
     from dbvad.cli.output import print_table
 
     if as_json:
@@ -118,8 +133,14 @@ def _show(found: dict[str, Any], style: Style, folder: Path, failed: dict[tuple[
     if style == "table":
         head, body = cells(found["rows"])
         print_table(head, body, title=found["title"] or None)
+        head, body = comparisons(found["rows"])
+        if body:
+            print_table(head, body)
+            print(_stated(found))
     else:
-        print(text(found["rows"], style))
+        print("\n".join([text(found["rows"], style), *_significance(found, style)]))
+    if line := untaught(found["rows"]):
+        print(line)
     for (name, seed), reason in failed.items():
         print(f"failed: {name}, seed {seed}: {reason}")
     print(f"mean ± standard deviation over seeds; in brackets the difference to {found['base']!r}, paired by seed, "

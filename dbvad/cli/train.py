@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,6 +140,23 @@ def _number(text: str) -> float | str:
         return text
 
 
+def _retrieval(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """Whether held-out videos find their own descriptions."""
+    from dbvad.training.retrieval import verdict
+
+    if not found:
+        return
+    for name, among in (("among_all", "all"), ("among_label", "those of its label")):
+        if told := found[name]:
+            yield (f"own description of a held-out video among {among}: first {100 * told['recall_1']:.1f} % (chance "
+                   f"{100 * told['chance_1']:.1f}), in the first five {100 * told['recall_5']:.1f} % (chance "
+                   f"{100 * told['chance_5']:.1f}), median rank {told['median_rank']:g} (chance "
+                   f"{told['chance_rank']:g}), {counted(told['videos'], 'video')}")
+    if not verdict(found):
+        yield ("held-out videos do not find their own description above chance (binomial 95 % interval): DBM has "
+               "taught nothing that it says")
+
+
 def _show(result: "Result", artifacts: Path) -> None:
     from dbvad.cli.dataset import print_left_out
 
@@ -150,5 +168,7 @@ def _show(result: "Result", artifacts: Path) -> None:
     print_left_out(result.dropped, "training video")
     if result.held_out:
         print(f"AUC of held-out videos after epoch {result.best_epoch}: {100 * result.holdout_auc:.2f}")
+    for line in _retrieval(result.retrieval):
+        print(line)
     print(f"loss of the last epoch {result.loss:.4f}; model in {result.run}/model.safetensors")
     print(f"next: dbvad evaluate {result.run} --artifacts {artifacts}")

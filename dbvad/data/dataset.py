@@ -3,33 +3,27 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dbvad.data.descriptions import Texts, deal, doubtful, no_descriptions, read_descriptions
 from dbvad.data.features import Features, open_features
-from pipeline.contracts import embeddings
-from pipeline.engine.store import Footer, Store
+from dbvad.data.shards import RUN_PIPELINE, DataError, current, manifest_of
+from pipeline.engine.store import Store
 from pipeline.lists.remarks import Remark, remarks_on
-from pipeline.manifest import Copies, Entry, Manifest, NoManifest, copies_of, holds, remarks_on_leaks, set_aside
-from pipeline.manifest import read as read_manifest
+from pipeline.manifest import Copies, copies_of, remarks_on_leaks, set_aside
 from pipeline.words import counted, few
 
 OPEN_CLIP = "open_clip"  # feature source of the pipeline's own score stage
 NORMAL = "normal"  # class 0, the name that a video without labels goes by
-RUN_PIPELINE = "run `dbvad pipeline run`"
 IMPORT_AGAIN = "run the same `dbvad import features` again, it goes on where it was"
-RUN_SCORE, RUN_EMBED = "run `dbvad pipeline run score`", "run `dbvad pipeline run embed`"
-
-
-class DataError(ValueError):
-    """Artifacts that cannot be trained or evaluated on; the message says what is missing and what to do."""
+RUN_SCORE = "run `dbvad pipeline run score`"
 
 
 @dataclass(frozen=True)
@@ -117,17 +111,17 @@ class TrainingData:
                                     in (self.labels, self.descriptions, self.described))
         return Batch(x.float(), mask, labels, texts, described, torch.from_numpy(videos))
 
-    def shuffled(self, seed: int) -> "TrainingData":
-        """Each described video gets the description of another one: the ablation that takes their meaning away."""
-        owners = np.random.default_rng([seed, 1]).permutation(np.flatnonzero(self.described))
-        descriptions = self.descriptions.copy()
-        descriptions[owners] = self.descriptions[np.roll(owners, 1)]
-        return replace(self, descriptions=descriptions)
+    def taught(self, how: Texts, videos: np.ndarray, seed: int) -> "TrainingData":
+        """The same with the descriptions of `videos`, those that are trained on, dealt out anew: an ablation."""
+        descriptions, alone = deal(how, self.descriptions, self.labels, videos[self.described[videos]], seed)
+        told = remarks_on(("descriptions", f"with descriptions={how} these keep their own, no other described video "
+                           f"has their labels", [self.index.videos[place].video_id for place in alone]))
+        return replace(self, descriptions=descriptions, remarks=(*self.remarks, *told))
 
 
 def read_index(store: Store, split: str) -> Index:
     """The videos of a split of today's dataset. Raises DataError for missing or mixed artifacts."""
-    manifest = _manifest(store)
+    manifest = manifest_of(store)
     entries = manifest.of(split)
     if not entries:
         raise DataError(f"no {split} video in {store.root}: give videos the split {split!r} in the labels that "
@@ -138,7 +132,7 @@ def read_index(store: Store, split: str) -> Index:
         if reason := set_aside(store, entry, "score"):
             dropped[entry.video_id] = reason
             continue
-        found, probed = _current(store, "score", entry), _current(store, "ingest", entry)
+        found, probed = current(store, "score", entry), current(store, "ingest", entry)
         if found is None or probed is None:
             missing.append(entry.video_id)
         elif found.rows == 0:
@@ -179,8 +173,8 @@ def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool, a
         raise DataError(f"leak: {counted(len(grave), 'abnormal test video')} with the content of a training video "
                         f"({few(grave)}): figures on them would be worth nothing. Take them out of one split, then "
                         f"{RUN_PIPELINE}; or train all the same: --set allow_leaks=true")
-    get = _read_descriptions if descriptions else _no_descriptions
-    texts, described, marks = get(store, index.videos)
+    ids = [video.video_id for video in index.videos]
+    texts, described, marks = read_descriptions(store, ids) if descriptions else no_descriptions(ids)
     classes = (NORMAL, *sorted({label for video in index.videos for label in video.labels}))
     labels = np.array([[not v.labels, *(name in v.labels for name in classes[1:])] for v in index.videos], np.float32)
     features = open_features(store, [(v.video_id, v.fingerprint) for v in index.videos], crops=index.crops,
@@ -188,7 +182,7 @@ def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool, a
     told = remarks_on_leaks(index.leaks) + remarks_on((
         "descriptions", "descriptions that their model did not finish, or that look wrong, are trained on all the same "
                         "(see the view description_quality)",
-        _doubtful(store, [video.video_id for video, has in zip(index.videos, described, strict=True) if has])))
+        doubtful(store, [video_id for video_id, has in zip(ids, described, strict=True) if has])))
     return TrainingData(index, classes, labels, texts, described, features, _hash([index.fingerprint, marks]),
                         tuple(told))
 
@@ -233,22 +227,6 @@ def _passes(kind: np.ndarray, half: int, steps: int, rng: np.random.Generator) -
     return np.concatenate(rounds)[:steps]
 
 
-
-def _manifest(store: Store) -> Manifest:
-    if not store.root.is_dir():
-        raise DataError(f"no artifacts in {store.root}: {RUN_PIPELINE} first, or name another folder by --artifacts")
-    try:
-        return read_manifest(store.root)
-    except NoManifest as error:
-        raise DataError(str(error)) from None
-
-
-def _current(store: Store, stage: str, entry: Entry) -> Footer | None:
-    """The footer of today's shard; None where there is none, or another one. Raises Damaged."""
-    footer = store.whole_footer(stage, entry.video_id)
-    return footer if footer is not None and holds(entry, stage, footer) else None
-
-
 def _recipe(store: Store, video_id: str) -> dict[str, Any]:
     """How decode and score made the snippets of a video; empty if one of its shards is gone."""
     found = {stage: store.footer(stage, video_id) for stage in ("decode", "score")}
@@ -281,49 +259,6 @@ def _check_kinds(index: Index, store: Store) -> None:
     if abnormal == len(index.videos):
         raise DataError(f"all {abnormal} training videos in {store.root} are abnormal: add normal videos; the detector "
                         f"learns from the contrast")
-
-
-def _read_descriptions(store: Store, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Embeddings (V, D'), which videos have one (V,), and the fingerprints of their shards ("" for none)."""
-    found: dict[int, np.ndarray] = {}
-    marks = []
-    entries = {entry.video_id: entry for entry in _manifest(store).of("train")}
-    for place, video in enumerate(videos):
-        entry = entries[video.video_id]
-        footer = None if set_aside(store, entry, "embed") else _current(store, "embed", entry)
-        has = footer is not None and footer.rows > 0
-        marks.append(footer.fingerprint if footer is not None and has else "")
-        if has:
-            found[place] = embeddings(store.read("embed", video.video_id, ["embedding"])["embedding"])[0]
-    if not found:
-        raise DataError(f"none of the {len(videos)} training videos has a description: {RUN_PIPELINE}, import "
-                        f"some by `dbvad import descriptions`, or train without them: --set dbm=false")
-    widths = Counter(len(vector) for vector in found.values())
-    if len(widths) > 1:
-        raise DataError(f"descriptions were embedded in {len(widths)} widths ({few(list(map(str, widths)))}): "
-                        f"{RUN_EMBED}, or import all of them, to make them alike")
-    bad = [videos[place].video_id for place, vector in found.items() if not np.isfinite(vector).all()]
-    if bad:
-        raise DataError(f"descriptions of {len(bad)} videos hold NaN or infinity ({few(bad)}): "
-                        f"dbvad pipeline run embed --force --video {quote(bad[0])}")
-    texts = np.zeros((len(videos), next(iter(widths))), dtype=np.float32)
-    texts[list(found)] = list(found.values())
-    return texts, np.isin(np.arange(len(videos)), list(found)), marks
-
-
-def _doubtful(store: Store, video_ids: Iterable[str]) -> list[str]:
-    """Videos whose description has a flag but for that of a second try, or was not finished."""
-    found = []
-    for video_id in video_ids:
-        if store.path("describe", video_id).exists():  # vectors may be imported without their texts
-            rows = store.read("describe", video_id, ["flags", "finish_reason"]).to_pylist()
-            if any(row["finish_reason"] != "stop" or {*row["flags"]} - {"asked_twice"} for row in rows):
-                found.append(video_id)
-    return found
-
-
-def _no_descriptions(_: Store, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    return np.zeros((len(videos), 0), np.float32), np.zeros(len(videos), bool), []
 
 
 def _hash(content: Any) -> str:

@@ -35,6 +35,7 @@ from dbvad.scoring.rescoring import add_to_logits, name_likeness
 from dbvad.scoring.scores import TorchNetwork, score_by, snippet_edges
 from dbvad.training.checkpoint import CheckpointError, Model, load_model
 from dbvad.training.label_texts import name_vectors
+from dbvad.training.run import retrieval_of
 from dbvad.training.runlog import plain
 from pipeline.engine.files import atomic_file, write_record
 from pipeline.engine.sealed import seal
@@ -145,6 +146,8 @@ def judge_holdout(run: Path, artifacts: Path, *, protocol: Protocol | None = Non
                   ) -> dict[str, Any]:
     """The figure that options may be chosen by: AUC of the scores of held-out training videos under a protocol.
 
+    `retrieval`: whether the training found their descriptions from them.
+
     No test video and no frame-level truth is read. Raises EvaluateError without a hold-out, and as `evaluate`.
     """
     protocol = protocol or Protocol()
@@ -156,7 +159,7 @@ def judge_holdout(run: Path, artifacts: Path, *, protocol: Protocol | None = Non
     _, held = split_holdout(np.array([video.abnormal for video in index.videos]), model.config.holdout,
                             model.config.seed)
     scored = score_videos(model, store, replace(index, videos=tuple(index.videos[place] for place in held)), protocol)
-    return plain({"metrics": {"holdout_auc": _video_auc(scored)}, "videos": len(scored),
+    return plain({"metrics": {"holdout_auc": _video_auc(scored)}, "retrieval": retrieval_of(run), "videos": len(scored),
                   "protocol": protocol.model_dump() | {"selection": model.config.select},
                   "provenance": _provenance(run, model, index)})
 

@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dbvad.data.descriptions import Texts
+
 
 class TrainConfig(BaseModel):
     """Configuration of `dbvad train`; each field is a key of its YAML file and of `--set key=value`."""
@@ -32,8 +34,14 @@ class TrainConfig(BaseModel):
 
     # The losses
     lambda_db: float = Field(0.1, ge=0)  # weight of L_db
+    lambda_schedule: Literal["constant", "ramp"] = "constant"  # ramp: from 0 up to lambda_db in the first half (chosen)
+    # abnormal_rows: only abnormal videos' texts are contrasted, with the videos of the whole batch, since texts of
+    # "nothing happens" are interchangeable (after LaGoVAD's caption contrast, without its backgrounds and smoothing)
+    contrast: Literal["symmetric", "abnormal_rows"] = "symmetric"
     tau: float = Field(0.07, ge=0.01, le=1)  # first temperature of L_db, learnable
-    descriptions: Literal["own", "shuffled"] = "own"  # `shuffled`: each video gets another one's, an ablation
+    # Other than `own` is an ablation of what they say: another video's, another's of the same labels, the mean of those
+    # of its labels, or DBM off
+    descriptions: Texts = "own"
     detach_labels: bool = False  # an ablation: L_db does not train the prompt
 
     # The data

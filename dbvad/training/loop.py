@@ -79,7 +79,7 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
                                      descriptions=uses_text(config), allow_leaks=config.allow_leaks,
                                      track=track("read features"))
     chosen, held = split_holdout(data.abnormal, config.holdout, config.seed)
-    trained_on = data.shuffled(config.seed) if config.descriptions == "shuffled" else data
+    trained_on = data.taught(config.descriptions, chosen, config.seed)
 
     torch.manual_seed(config.seed)
     texts = label_texts(config, data, device) if uses_text(config) and config.sfp != "off" else None
@@ -112,6 +112,7 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
             for batch, waited in prefetch(trained_on, plan(epoch)[first:], device):
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = learning_rate(config, run.step, steps_per_epoch)
+                network.lambda_db = description_weight(config, run.step, total)
                 losses = forward(network, batch, precision)
                 overdue = group.leads and time.monotonic() - run.saved_at > SAVE_EVERY_S
                 (loss, bce, db), (stop, save) = _agree(losses, (stopped.is_set(), overdue), group)
@@ -149,6 +150,11 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     if config.schedule == "cosine":
         return config.lr * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch))) / 2
     return config.lr
+
+
+def description_weight(config: TrainConfig, step: int, total: int) -> float:
+    """Lambda of a step. `ramp`: while the scores still point nowhere, the video's vector is no event's."""
+    return config.lambda_db * (min(1.0, 2 * step / total) if config.lambda_schedule == "ramp" else 1.0)
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

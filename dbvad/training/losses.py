@@ -28,24 +28,26 @@ def mil_loss(logits: Tensor, mask: Tensor, abnormal: Tensor) -> Tensor:
     return -torch.where(abnormal, score, 1 - score).log()
 
 
-def contrastive_loss(z_video: Tensor, z_text: Tensor, scale: Tensor, video: Tensor, described: Tensor) -> Tensor:
-    """L_db: (CE(S, targets) + CE(S', targets)) / 2, over the videos that have a description; 0 if there is none.
+def contrastive_loss(z_video: Tensor, z_text: Tensor, scale: Tensor, video: Tensor, texts: Tensor,
+                     rivals: Tensor | None = None) -> Tensor:
+    """L_db: (CE(S, targets) + CE(S', targets)) / 2, over the `texts` (B,) that take part; 0 if there is none.
 
     z_video, z_text (B, D) of unit length, S = scale * z_video z_text'. Targets are the identity; rows of one video
     (other crops of it, equal numbers in `video` (B,)) share one description, so they are positives of each other.
+    `rivals` (B,): the videos that a text is to be told from, by default those whose texts take part.
     """
     with torch.autocast(z_video.device.type, enabled=False):
         logits = scale.float() * z_video.float() @ z_text.float().T
-        pairs = described.unsqueeze(0) & described.unsqueeze(1)
-        positive = ((video.unsqueeze(0) == video.unsqueeze(1)) & pairs).float()
-        target = positive / positive.sum(dim=-1, keepdim=True).clamp_min(1)
-        logits = logits.masked_fill(~described.unsqueeze(0), torch.finfo(logits.dtype).min)
-        back = (scale.float() * z_text.float() @ z_video.float().T).masked_fill(
-            ~described.unsqueeze(0), torch.finfo(logits.dtype).min)
-        both = _cross_entropy(logits, target) + _cross_entropy(back, target)
-        return both.sum() / 2 / described.sum().clamp_min(1)
+        same = (video.unsqueeze(0) == video.unsqueeze(1)) & texts.unsqueeze(1)
+        both = (_cross_entropy(logits, same, texts)
+                + _cross_entropy(logits.T, same, texts if rivals is None else rivals))
+        return both.sum() / 2 / texts.sum().clamp_min(1)
 
 
-def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, positive: Tensor, among: Tensor) -> Tensor:
+    """Of each row (B, B) against its positives, all alike, among the columns that take part."""
+    positive = (positive & among).float()
+    target = positive / positive.sum(dim=-1, keepdim=True).clamp_min(1)
+    logits = logits.masked_fill(~among, torch.finfo(logits.dtype).min)
     # Where the target is 0 the log may be -inf-like: it must not meet the product.
     return -(logits.log_softmax(dim=-1).masked_fill(target == 0, 0) * target).sum(dim=-1)

@@ -34,6 +34,7 @@ class TrainingNetwork(nn.Module):
                  label_texts: PromptedLabels | LabelTable | None, group: Group | None = None) -> None:
         super().__init__()
         self.config, self.group = config, group or Group()
+        self.lambda_db = config.lambda_db  # of the step, as the loop sets it
         self.detector = Detector(width, tmm=config.tmm, length=config.bins, dropout=config.dropout)
         self.dbm = DBM(width, text_width, config.tau) if text_width else None
         self.label_texts = label_texts
@@ -43,19 +44,28 @@ class TrainingNetwork(nn.Module):
         logits, features = self.detector(batch.x, batch.mask)
         bce = mil_loss(logits, batch.mask, batch.abnormal)
         db = self.description_loss(logits, features, batch)
-        return Losses(bce.mean() + self.config.lambda_db * db, bce, db)
+        return Losses(bce.mean() + self.lambda_db * db, bce, db)
 
     def description_loss(self, logits: Tensor, features: Tensor, batch: Batch) -> Tensor:
         """L_db; 0 without DBM."""
         if self.dbm is None:
             return logits.new_zeros(())
+        gather = self.group.gather
+        z_video, z_text = map(gather, self.meet(logits, features, batch))
+        video, described, abnormal = (gather(part.long()) for part in (batch.video, batch.described, batch.abnormal))
+        if self.config.contrast == "abnormal_rows":
+            return contrastive_loss(z_video, z_text, self.dbm.scale, video, described.bool() & abnormal.bool(),
+                                    torch.ones_like(described).bool())
+        return contrastive_loss(z_video, z_text, self.dbm.scale, video, described.bool())
+
+    def meet(self, logits: Tensor, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Videos and descriptions (B, D) as DBM, which must be there, compares them."""
+        assert self.dbm is not None
         u = aggregate(features, logits, batch.mask, self.config.pool)
         if self.sfp is not None and self.label_texts is not None:
             texts = self.label_texts()
             u = self.sfp(u, texts.detach() if self.config.detach_labels else texts, batch.labels)
-        gather = self.group.gather
-        return contrastive_loss(gather(self.dbm.video(u)), gather(self.dbm.text(batch.descriptions)), self.dbm.scale,
-                                gather(batch.video), gather(batch.described.long()).bool())
+        return self.dbm.video(u), self.dbm.text(batch.descriptions)
 
     @torch.no_grad()
     def class_head(self, descriptions: Tensor, labels: Tensor) -> ClassHead | None:

@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from dbvad.data.dataset import TrainingData
+from dbvad.data.dataset import Batch, TrainingData
 from dbvad.training.checkpoint import CHECKPOINT, MODEL, Facts, Model, load_checkpoint, save_checkpoint, save_model
 from dbvad.training.config import TrainConfig
 from dbvad.training.distributed import Group
 from dbvad.training.losses import bag_scores
 from dbvad.training.network import TrainingNetwork
+from dbvad.training.retrieval import retrieval
 from dbvad.training.runlog import RunLog, plain
-from pipeline.engine.files import atomic_file, write_record
+from pipeline.engine.files import Damaged, atomic_file, read_record, write_record
 
 BEST = "best.safetensors"
-COUNTERS = ("step", "loss_sum", "loss_count", "loss", "best", "best_epoch", "holdout_auc")
+COUNTERS = ("step", "loss_sum", "loss_count", "loss", "best", "best_epoch", "holdout_auc", "retrieval")
 
 
 class TrainError(Exception):
@@ -33,9 +34,10 @@ class TrainError(Exception):
 class Result:
     """What a run came to.
 
-    `loss`: mean of the last epoch. `holdout_auc`: over the scores of held-out videos, NaN without. `videos`: trained
-    on, of which `abnormal` and `described`. `dropped`: why videos were left out, by id. `warnings`: remarks on the
-    training videos. `waited`: share of the time spent on data.
+    `loss`: mean of the last epoch. `holdout_auc`: over the scores of held-out videos, NaN without. `retrieval`: whether
+    their descriptions are found from them, None without. `videos`: trained on, of which `abnormal` and `described`.
+    `dropped`: why videos were left out, by id. `warnings`: remarks on the training videos. `waited`: share of the time
+    spent on data.
     """
 
     run: str
@@ -44,6 +46,7 @@ class Result:
     steps: int
     loss: float
     holdout_auc: float
+    retrieval: Mapping[str, Any] | None
     videos: int
     held_out: int
     abnormal: int
@@ -72,6 +75,7 @@ class Run:
         self.chosen, self.held, self.group = chosen, held, group
         self.step, self.loss_sum, self.loss_count, self.loss, self.waited = 0, 0.0, 0, math.nan, 0.0
         self.best, self.best_epoch, self.holdout_auc = -math.inf, 0, math.nan
+        self.retrieval: dict[str, Any] | None = None  # by the weights that are kept
         self.began = self.saved_at = time.monotonic()
 
     @property
@@ -117,7 +121,10 @@ class Run:
         self.loss, self.loss_sum, self.loss_count = self.loss_sum / max(1, self.loss_count), 0.0, 0
         if len(self.held):
             self.holdout_auc = self._holdout_auc()
-            if self.holdout_auc > self.best:
+            better = self.holdout_auc > self.best
+            if better if self.config.select == "holdout" else epoch == self.config.epochs:
+                self.retrieval = self._retrieval()
+            if better:
                 self.best, self.best_epoch = self.holdout_auc, epoch
                 if self.config.select == "holdout" and self.group.leads:
                     save_model(self.out / BEST, self.model(epoch))
@@ -133,7 +140,7 @@ class Run:
             self.best_epoch = epochs
         result = Result(
             run=str(self.out), epochs=epochs, best_epoch=self.best_epoch, steps=self.step, loss=self.loss,
-            holdout_auc=self.holdout_auc, videos=len(self.chosen), held_out=len(self.held),
+            holdout_auc=self.holdout_auc, retrieval=self.retrieval, videos=len(self.chosen), held_out=len(self.held),
             abnormal=int(data.abnormal[self.chosen].sum()), described=int(data.described[self.chosen].sum()),
             dropped=data.index.dropped, warnings=tuple(remark.as_dict() for remark in data.remarks),
             classes=data.classes, data=data.fingerprint, device=str(self.device),
@@ -162,16 +169,40 @@ class Run:
     def _holdout_auc(self) -> float:
         """AUC of the held-out videos' bag scores, centre crop: no frame-level truth is needed."""
         self.network.eval()
-        scores = []
-        for some in np.array_split(self.held, -(-len(self.held) // self.config.batch)):
-            batch = self.data.batch(some, np.zeros_like(some)).to(self.device)
-            scores.append(bag_scores(self.network.detector(batch.x, batch.mask).logits, batch.mask).cpu().numpy())
+        scores = [bag_scores(self.network.detector(batch.x, batch.mask).logits, batch.mask).cpu().numpy()
+                  for batch in self._centre_crops(self.held)]
         return float(roc_auc_score(self.data.abnormal[self.held], np.concatenate(scores)))
+
+    @torch.inference_mode()
+    def _retrieval(self) -> dict[str, Any] | None:
+        """Of the held-out videos with a description, which is their own whatever the others are taught."""
+        held = self.held[self.data.described[self.held]]
+        if self.network.dbm is None or not len(held):
+            return None
+        self.network.eval()
+        met = []
+        for batch in self._centre_crops(held):
+            found = self.network.detector(batch.x, batch.mask)
+            met.append(self.network.meet(found.logits, found.features, batch))
+        z_video, z_text = (torch.cat(side) for side in zip(*met, strict=True))
+        return retrieval((z_video @ z_text.T).cpu().numpy(), self.data.labels[held])
+
+    def _centre_crops(self, videos: np.ndarray) -> Iterator[Batch]:
+        for some in np.array_split(videos, -(-len(videos) // self.config.batch)):
+            yield self.data.batch(some, np.zeros_like(some)).to(self.device)
 
 
 def uses_text(config: TrainConfig) -> bool:
     """Whether the run trains on descriptions."""
-    return config.dbm and config.lambda_db > 0
+    return config.dbm and config.lambda_db > 0 and config.descriptions != "none"
+
+
+def retrieval_of(out: Path) -> dict[str, Any] | None:
+    """The `retrieval` of a finished run; None without, or where its train.json cannot be read."""
+    try:
+        return read_record(out / "train.json", "Train it again").get("retrieval")
+    except (OSError, Damaged):
+        return None
 
 
 def refuse_to_mix(out: Path, overwrite: bool) -> None:
