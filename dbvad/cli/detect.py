@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
 from pipeline.engine.printable import printable
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def detect(
                                                                       "that of a training.")] = Path("detections"),
     clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Use the ONNX form of a bundle.")] = False,
-    on: Annotated[float | None, typer.Option(min=0, max=1, help="Score at which an event begins; 0.5.")] = None,
-    off: Annotated[float | None, typer.Option(min=0, max=1, help="Score to which it goes on; 0.6 of --on.")] = None,
-    min_length: Annotated[float | None, typer.Option(min=0, help="Seconds; shorter events are none; 1.")] = None,
-    merge_gap: Annotated[float | None, typer.Option(min=0, help="Seconds between events that are one; 2.")] = None,
-    pre_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips begin before; 2.")] = None,
-    post_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips end after; 2.")] = None,
+    on: On = None,
+    off: Off = None,
+    min_length: MinLength = None,
+    merge_gap: MergeGap = None,
+    pre_roll: PreRoll = None,
+    post_roll: PostRoll = None,
     camera: Annotated[str | None, typer.Option(help="Whose calibrated thresholds to use, where the model has some.")
                       ] = None,
     scale: Annotated[Scale, typer.Option(help="How a long video is brought to the trained length: windows keep what is "
@@ -121,14 +122,12 @@ def _thresholds(loaded: "Loaded", given: dict[str, float], protocol: dict[str, A
     """Those given, else those that the model was calibrated to, which is said; else the defaults."""
     from dbvad.detection import calibration
     from dbvad.detection.bundle import ModelError
-    from dbvad.scoring.events import Thresholds
     from dbvad.scoring.protocol import Protocol
-    from pipeline.engine.config import parse
 
     def said(line: str) -> None:
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
-    thresholds = parse(Thresholds, given, "the options")
+    thresholds = thresholds_of(**given)
     if given.keys() & thresholds.rule:
         if camera:
             raise typer.BadParameter("--camera chooses calibrated thresholds: leave it out, or --on, --off, "

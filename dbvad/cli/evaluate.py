@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dbvad.cli.say import say as print
+from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, thresholds_of
 from pipeline.lists.events import Format
 from pipeline.words import counted, few
 
@@ -26,10 +27,10 @@ def evaluate(
     smooth: Annotated[float, typer.Option(help="Average scores over about so many snippets, such as 4.")] = 0.0,
     names: Annotated[float, typer.Option(help="Weight of likeness to the anomalies' names, such as 10.")] = 0.0,
     threshold: Annotated[float, typer.Option(help="Score that counts as a false alarm.")] = 0.5,
-    on: Annotated[float | None, typer.Option(min=0, max=1, help="Score at which an event begins; 0.5.")] = None,
-    off: Annotated[float | None, typer.Option(min=0, max=1, help="Score to which it goes on; 0.6 of --on.")] = None,
-    min_length: Annotated[float | None, typer.Option(min=0, help="Seconds; shorter events are none; 1.")] = None,
-    merge_gap: Annotated[float | None, typer.Option(min=0, help="Seconds between events that are one; 2.")] = None,
+    on: On = None,
+    off: Off = None,
+    min_length: MinLength = None,
+    merge_gap: MergeGap = None,
     alarms_per_hour: Annotated[float, typer.Option(min=0, help="False alarms at which recall is given.")] = 1.0,
     oracle: Annotated[bool, typer.Option("--oracle", help="Also the best epoch on the test set; no result.")] = False,
     scores: Annotated[Path | None, typer.Option(help="Judge these scores, a file or a folder, whoever made them; runs "
@@ -62,12 +63,9 @@ def evaluate(
     from dbvad.evaluation.summary import row as table_row
     from dbvad.evaluation.summary import summarise
     from dbvad.progress import track
-    from dbvad.scoring.events import Thresholds
     from dbvad.scoring.protocol import Protocol
-    from pipeline.engine.config import parse
 
-    given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap}
-    thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
+    thresholds = thresholds_of(on=on, off=off, min_length_s=min_length, merge_gap_s=merge_gap)
     check_unchanged(artifacts)
     folders = runs or ([] if scores else [Path("runs/default")])
     protocol = Protocol(scale=scale, crop=crop, smooth=smooth, names=names, ends=ends, threshold=threshold)

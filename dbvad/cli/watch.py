@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
+
 if TYPE_CHECKING:
     import socket
 
@@ -32,12 +34,12 @@ def watch(
                      ] = Path("runs/default"),
     clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Use the ONNX form of a bundle.")] = False,
-    on: Annotated[float | None, typer.Option(min=0, max=1, help="Score at which an event begins; 0.5.")] = None,
-    off: Annotated[float | None, typer.Option(min=0, max=1, help="Score to which it goes on; 0.6 of --on.")] = None,
-    min_length: Annotated[float | None, typer.Option(min=0, help="Seconds; shorter events are none; 1.")] = None,
-    merge_gap: Annotated[float | None, typer.Option(min=0, help="Seconds between events that are one; 2.")] = None,
-    pre_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips begin before; 2.")] = None,
-    post_roll: Annotated[float | None, typer.Option(min=0, help="Seconds that clips end after; 2.")] = None,
+    on: On = None,
+    off: Off = None,
+    min_length: MinLength = None,
+    merge_gap: MergeGap = None,
+    pre_roll: PreRoll = None,
+    post_roll: PostRoll = None,
     look_ahead: Annotated[int, typer.Option(min=0, help="Snippets seen after the one that is judged: later, and "
                                                         "surer.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of what is kept: events.jsonl, clips.")] = Path(
@@ -46,7 +48,7 @@ def watch(
                                                        "of events; 0: keep none.")] = 2.0,
     webhook: Annotated[list[str] | None, typer.Option(help="POST every event to this address; signed where "
                                                            "DBVAD_WEBHOOK_SECRET is set. May be repeated.")] = None,
-    mqtt: Annotated[str | None, typer.Option(help="Publish events and camera states: mqtt://host[:port][/prefix].")
+    mqtt: Annotated[str | None, typer.Option(help="Publish events and camera states: mqtt://HOST:PORT/PREFIX.")
                     ] = None,
     page: Annotated[str | None, typer.Option(help="Show a page here, such as at 127.0.0.1:8420.")] = None,
     token: Annotated[str | None, typer.Option(envvar="DBVAD_PAGE_TOKEN", help="What the page asks for; needed at an "
@@ -66,14 +68,11 @@ def watch(
     from dbvad.detection.live.deliver import Delivery
     from dbvad.detection.live.journal import Journal
     from dbvad.detection.live.watch import Watch
-    from dbvad.scoring.events import Thresholds
-    from pipeline.engine.config import parse
     from pipeline.engine.lock import exclusive
 
     cameras = read(sources)
-    given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap, "pre_roll_s": pre_roll,
-             "post_roll_s": post_roll}
-    thresholds = parse(Thresholds, {key: value for key, value in given.items() if value is not None}, "the options")
+    thresholds = thresholds_of(on=on, off=off, min_length_s=min_length, merge_gap_s=merge_gap, pre_roll_s=pre_roll,
+                               post_roll_s=post_roll)
     receivers, broker = _webhooks(webhook or []), _broker(mqtt) if mqtt else None
     with ExitStack() as stack:
         if broker:

@@ -28,6 +28,7 @@ from pipeline.instruments.vlm.quality import check, finished
 from pipeline.stages.models import ModelIdentity, name_of
 from pipeline.stages.select import role
 
+SAYS_NOTHING = {"empty", "refusing"}  # flags of an answer that holds no description
 SECOND_TEMPERATURE, SECOND_SEED = 0.7, 1  # chosen here: another draw, the same at every run
 
 
@@ -124,7 +125,8 @@ class Describe:
 def _ask(engine: Engine, request: Request) -> tuple[Answer, list[str]]:
     """The answer and what is wrong with it; a flagged one is asked for once more, and the better one kept.
 
-    Better is a finished one, whatever else is wrong with it, then the one with fewer flags, then the first.
+    Better is one that speaks of the video at all, then a finished one, whatever else is wrong with it, then the one with
+    fewer flags, then the first.
     """
     answer = engine.describe(request)
     flags = check(answer.text, answer.finish_reason)
@@ -133,7 +135,8 @@ def _ask(engine: Engine, request: Request) -> tuple[Answer, list[str]]:
     second = engine.describe(replace(request, temperature=SECOND_TEMPERATURE, seed=SECOND_SEED))
     second_flags = check(second.text, second.finish_reason)
     better, wrong = min((answer, flags), (second, second_flags),
-                        key=lambda one: (not finished(one[0].finish_reason), len(one[1])))
+                        key=lambda one: (bool(SAYS_NOTHING & {*one[1]}), not finished(one[0].finish_reason),
+                                         len(one[1])))
     return better, [*wrong, "asked_twice"]
 
 

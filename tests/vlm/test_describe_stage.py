@@ -60,7 +60,9 @@ LOOPING, REFUSING, CUT, WHOLE = "He runs runs runs.", "I'm sorry.", "Two men pus
 @pytest.mark.parametrize(("first", "second", "kept", "flags"), [
     ((CUT, "abort"), (WHOLE, "stop"), WHOLE, []),
     ((CUT, "abort"), (LOOPING, "stop"), LOOPING, ["repeated"]),
-    ((CUT, "length"), (REFUSING, "stop"), REFUSING, ["refusing"]),
+    ((CUT, "length"), (REFUSING, "stop"), CUT, ["truncated"]),
+    ((CUT, "length"), ("", "stop"), CUT, ["truncated"]),
+    (("", "stop"), (CUT, "abort"), CUT, ["unfinished"]),
     ((LOOPING, "stop"), (CUT, "abort"), LOOPING, ["repeated"]),
     ((LOOPING, "length"), (CUT, "abort"), CUT, ["unfinished"]),
     ((CUT, "abort"), (CUT + " other", "error"), CUT, ["unfinished"]),
