@@ -125,8 +125,8 @@ class Describe:
 def _ask(engine: Engine, request: Request) -> tuple[Answer, list[str]]:
     """The answer and what is wrong with it; a flagged one is asked for once more, and the better one kept.
 
-    Better is one that speaks of the video at all, then a finished one, whatever else is wrong with it, then the one with
-    fewer flags, then the first.
+    Better is one that speaks of the video at all, then a finished one, whatever else is wrong with it, then the one
+    with fewer flags, then the first.
     """
     answer = engine.describe(request)
     flags = check(answer.text, answer.finish_reason)
