@@ -110,19 +110,10 @@ class GivenScores:
 
     def match(self, video_ids: Iterable[str]) -> tuple[dict[str, Given], list[str]]:
         """Scores by video_id, and the names that are none of these videos. Raises ScoresError for a doubtful name."""
-        names, owner = Names(video_ids), dict[str, str]()
-        strange = []
-        for name in self.by_name:
-            try:
-                video_id = names.find(name)
-            except AmbiguousName as error:
-                raise ScoresError(f"{self.path}: {error}") from None
-            if video_id is None:
-                strange.append(name)
-            elif video_id in owner:
-                raise ScoresError(f"{self.path}: {owner[video_id]!r} and {name!r} both fit {video_id!r}: keep one")
-            else:
-                owner[video_id] = name
+        try:
+            owner, strange = Names(video_ids).owners(self.by_name)
+        except AmbiguousName as error:
+            raise ScoresError(f"{self.path}: {error}") from None
         return {video_id: self.by_name[name] for video_id, name in owner.items()}, strange
 
 

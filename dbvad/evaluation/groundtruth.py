@@ -69,22 +69,12 @@ def match(annotations: Annotations, videos: Mapping[str, tuple[int, float]], *, 
     `times`: when the frames of a video are shown. `others`: further videos that there are; a name of one is not
     unknown. Raises AnnotationError for a name that fits several videos, or two names that fit one.
     """
-    names, rest = Names(videos), Names(others)
-    owner: dict[str, str] = {}
-    unknown = []
-    for name in annotations.events:
-        try:
-            video_id = names.find(name)
-        except AmbiguousName as error:
-            raise AnnotationError(f"{annotations.path}: {error}") from None
-        if video_id is None:
-            if name not in annotations.of_training and not rest.matches(name):
-                unknown.append(name)
-        elif video_id in owner:
-            raise AnnotationError(f"{annotations.path}: {owner[video_id]!r} and {name!r} both fit {video_id!r}: "
-                                  f"keep one")
-        else:
-            owner[video_id] = name
+    try:
+        owner, strange = Names(videos).owners(annotations.events)
+    except AmbiguousName as error:
+        raise AnnotationError(f"{annotations.path}: {error}") from None
+    rest = Names(others)
+    unknown = [name for name in strange if name not in annotations.of_training and not rest.matches(name)]
     segments, clipped, outside = {}, set(), set()
     for video_id, name in owner.items():
         frames, fps = videos[video_id]

@@ -20,7 +20,7 @@ CROP_MARK = "__"  # VadCLIP's, XDVioDet's, UR-DMU's `Name__k.npy`
 
 
 class AmbiguousName(ListError):
-    """A name that fits several videos."""
+    """A name that fits several videos, or two that fit one."""
 
 
 def nfc(name: str) -> str:
@@ -99,6 +99,21 @@ class Names:
             raise AmbiguousName(f"{name!r} fits {len(same)} videos ({', '.join(sorted(same)[:3])}"
                                 f"{', ...' if len(same) > 3 else ''}): name it by its path below the folder")
         return same[0] if same else None
+
+    def owners(self, names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+        """Which name means which video, by video id, and the names of none. Raises AmbiguousName for a name that fits
+        several videos, and for two names that fit one."""
+        owner: dict[str, str] = {}
+        unknown = []
+        for name in names:
+            video_id = self.find(name)
+            if video_id is None:
+                unknown.append(name)
+            elif video_id in owner:
+                raise AmbiguousName(f"{owner[video_id]!r} and {name!r} both fit {video_id!r}: keep one")
+            else:
+                owner[video_id] = name
+        return owner, unknown
 
     def matches(self, name: str, anywhere: bool = True) -> list[str]:
         """All known paths that fit a name best, in this order: spelt the same; the longest that is the end of the name,
