@@ -53,7 +53,7 @@ def read_form(text: str, finish_reason: str = "stop") -> Form:
     cut = () if finish_reason == "stop" else ("not_finished",)
     data = _object(text)
     if not data.keys() & KEYS.keys():
-        return Form(what=text.strip(), flags=(*cut, "no_form"))
+        return Form(what=_words(text), flags=(*cut, "no_form"))
     missing = tuple(f"no_{key}" for key in KEYS if not data.get(key))
     return Form(**{name: _words(data.get(key)) for key, name in KEYS.items()}, flags=(*cut, *missing))
 
@@ -82,7 +82,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _words(value: Any) -> str:
-    """A sentence, or what a model put in its place."""
+    """A sentence, or what a model put in its place, fit for any file and terminal."""
     if value is None:
         return ""
-    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return printable(value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
