@@ -2,10 +2,11 @@
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,6 +25,7 @@ class Model:
         self.mode, self.port, self.says = "answer", free_port(), FORM
         self.asked: list[tuple[str, list[bytes]]] = []
         self._server: ThreadingHTTPServer | None = None
+        self._open: set[socket.socket] = set()
         self.start()
 
     @property
@@ -40,6 +42,15 @@ class Model:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                model._open.add(self.connection)
+
+            def finish(self) -> None:
+                model._open.discard(self.connection)
+                with suppress(OSError):
+                    super().finish()
 
             def do_GET(self) -> None:
                 self.reply(200, {"object": "list", "data": [
@@ -65,14 +76,14 @@ class Model:
 
             def reply(self, status: int, body: object) -> None:
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                try:
+                self.close_connection = True  # stays so where nobody waited
+                with suppress(OSError):
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
                     self.wfile.write(data)
-                except OSError:
-                    self.close_connection = True  # it did not wait
+                    self.close_connection = False
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -82,11 +93,14 @@ class Model:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Connections that are open are answered to their end; new ones are refused."""
+        """Throw all clients out, and refuse new ones."""
         if self._server:
             self._server.shutdown()
             self._server.socket.close()
             self._server = None
+            for connection in self._open.copy():
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

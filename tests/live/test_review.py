@@ -1,30 +1,39 @@
 """What a model says of events: it comes as an update, it delays no alert, and what it refutes is told to nobody."""
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dbvad.detection.explain import key_snippets
 from dbvad.detection.live import review as reviews
 from dbvad.detection.live.album import PICTURES, Album
 from dbvad.detection.live.apart import Apart, engine_apart
 from dbvad.detection.live.cameras import Camera, Cameras
+from dbvad.detection.live.clips import Clips
 from dbvad.detection.live.explaining import QUEUE, Explainer, Question, State
 from dbvad.detection.live.journal import Journal, told
+from dbvad.detection.live.metrics import metrics
 from dbvad.detection.live.reader import Shot
 from dbvad.detection.live.review import Review
+from dbvad.detection.live.watch import Watch
 from dbvad.scoring.events import Event, Kind, Signal, Snippet, Thresholds
 from pipeline import stages
+from pipeline.instruments.clip import Clip
 from pipeline.instruments.vlm import EngineError, Request
-from tests.live.faults import until
+from tests.live.faults import camera_video, until
 from tests.live.models import FORM, NAME, Model, describing
+from tests.live.test_watch import SAMPLING, Said
+from tests.videos import read_barcode
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,7 @@ def model(server: Model) -> Iterator[Model]:
 class Desk:
     """A camera, its journal and its review; `happen` makes signals of an event, `heard` is what others were told."""
 
-    def __init__(self, folder: Path, model: Model, camera: Camera, within_s: float = 20.0) -> None:
+    def __init__(self, folder: Path, model: Model, camera: Camera, within_s: float) -> None:
         (folder / "stages.yaml").write_text(model.stages())
         params = stages.read(folder / "stages.yaml").describe
         self.said: list[str] = []
@@ -82,7 +91,7 @@ class Desk:
 
 @contextmanager
 def desk(folder: Path, model: Model, *, up: bool = True, within_s: float = 20.0, **camera: Any) -> Iterator[Desk]:
-    made = Desk(folder, model, Camera(name="gate", url="rtsp://cam.lan/1", **camera), within_s)
+    made = Desk(folder, model, Camera(**{"name": "gate", "url": "rtsp://cam.lan/1"} | camera), within_s)
     try:
         if up:
             made.until(lambda: made.explainer.state is State.UP)
@@ -239,6 +248,8 @@ def test_the_queue_drops_the_oldest_that_is_not_in_hand(tmp_path: Path, model: M
         explained = [line["id"] for line in at.journal.since(0) if "explanation" in line]
         assert explained == ["first", *(f"{k}" for k in range(5, QUEUE + 5))]
         assert at.explainer.counts == {"answered": QUEUE + 1, "dropped": 5}
+        figures = metrics(SimpleNamespace(feeds=[], review=at.review), []).splitlines()  # type: ignore[arg-type]
+        assert {"dbvad_explaining_up 1", 'dbvad_explanations_total{outcome="dropped"} 5'} <= set(figures)
         assert len([line for line in at.said if "dropped" in line]) == 1
 
 
@@ -253,6 +264,33 @@ def test_the_end_of_a_watch_tells_what_is_held(tmp_path: Path, model: Model,
         at.review.stop(lambda: False)
         assert time.monotonic() - began < 2
         assert at.kinds("a") == [("begin", "unverified"), ("end", "unverified")]
+
+
+def test_a_whole_watch_withholds_what_is_refuted(tmp_path: Path, model: Model, clip: Clip) -> None:
+    path = camera_video(tmp_path / "gate.mp4", 150)
+    model.says = FORM | {"event": "no", "against": "he jogs"}
+    camera = {"url": f"file:{path}", "queue": 500, "verify": "suppress", "thresholds": Thresholds(merge_gap_s=0.5)}
+    with desk(tmp_path, model, **camera) as at:
+        scorer = Said(clip, lambda frame: 0.9 if 40 <= frame < 80 else 0.1)
+        cutting = Clips(tmp_path, at.journal, print, 1 << 30)
+        watch = Watch(Cameras(cameras=(at.camera,)), scorer, "print", Thresholds(), SAMPLING, at.journal, print,
+                      cutting, review=at.review)
+        watch.run(lambda: True)
+        at.review.stop(lambda: True)
+        cutting.stop()
+        assert at.heard == []
+        lines = list(at.journal.since(0))
+        assert sorted(line["kind"] for line in lines) == ["begin", "end", "update", "update"]
+        assert {line["withheld"] for line in lines} <= {"held", "suppressed"}
+        assert len({line["id"] for line in lines}) == 1
+        [line] = [line for line in lines if "explanation" in line]
+        start = lines[0]["start"]["stream_s"]
+        assert start == 1.6
+        shown = line["explanation"]["frames"]
+        assert all(start - 2 <= frame["stream_s"] <= lines[0]["end"]["stream_s"] for frame in shown)
+        assert [frame["frame"] for frame in shown] == [round(frame["stream_s"] * 25) for frame in shown]
+        for frame, picture in zip(shown, model.asked[0][1], strict=True):
+            assert read_barcode(np.asarray(Image.open(io.BytesIO(picture)))) == frame["frame"]
 
 
 class Mad:

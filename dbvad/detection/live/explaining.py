@@ -21,6 +21,7 @@ QUEUE = 16  # questions that wait at most
 TRIES = 2  # of a question at which the engine was lost
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 STOP_S = 10.0
+OUTCOMES = ("answered", "refused", "lost", "dropped")
 
 
 class State(StrEnum):

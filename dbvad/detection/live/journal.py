@@ -42,6 +42,8 @@ class Journal:
         self._waiting: deque[Line] = deque()
         self._held: dict[str, list[Line]] = {}
         self._suppressed: deque[str] = deque(maxlen=SUPPRESSED)
+        with suppress(OSError):
+            self.path.touch()  # who looks for a log finds one from the start
         self._mend()
         turned = sorted(int(_last(path)) for path in _files(folder) if path != self.path)
         self.seq = turned[-1] if turned else 0
@@ -143,7 +145,7 @@ class Journal:
 
     def _mend(self) -> None:
         """Take off a half line that a lost power left."""
-        if self.path.exists():
+        with suppress(FileNotFoundError):
             data = self.path.read_bytes()
             if data and not data.endswith(b"\n"):
                 os.truncate(self.path, data.rfind(b"\n") + 1)

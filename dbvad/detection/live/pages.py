@@ -95,9 +95,10 @@ class Desk:
 
     def health(self) -> dict[str, Any]:
         """`ok` while the loop turns, whatever the cameras do."""
-        states = [str(feed.source.state) for feed in self.watch.feeds]
+        states, review = [str(feed.source.state) for feed in self.watch.feeds], self.watch.review
         return {"ok": time.monotonic() - self.watch.turned < STUCK_S, "cameras": len(states),
-                "live": states.count("live"), "log": self.watch.journal.fault or "ok"}
+                "live": states.count("live"), "log": self.watch.journal.fault or "ok",
+                "explaining": str(review.explainer.state) if review else "off"}
 
 
 def build(desk: Desk, token: str | None) -> FastAPI:
