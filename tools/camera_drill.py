@@ -98,7 +98,7 @@ class Drill:
 
     def _confuse(self, now: float) -> None:
         """The model's state at a time of the drill, each for a twelfth of it; while it is well, what it says."""
-        state = STATES[int(12 * now / self.seconds) % len(STATES)]
+        state = STATES[int(12 * now / self.seconds) % len(STATES) if now < self.seconds else 0]
         self.model.says = {**FORM, "event": "no" if state == "refute" else "yes"}
         if (state == "down") == (self.model._server is not None):
             self.model.stop() if state == "down" else self.model.start()
@@ -250,6 +250,7 @@ def main() -> int:
                     feeder = Feeder([small, small, large], 6, late_port)
                 drill.strike(*fault)
                 drill.until(lambda: False, max(2.0, seconds / 60))
+            drill.until(lambda: drill.metrics()["explaining_up", ""] == 1, BACK_S)
             drill.until(lambda: False, 15)  # what is still on its way
             lines = [json.loads(line) for path in sorted(folder.glob("events*.jsonl"))
                      for line in path.read_text().splitlines()]
