@@ -39,7 +39,7 @@ def list_(
         events[line["id"]] = fold(events.get(line["id"], {}), line)
     if not events and not any(watch.glob("events*.jsonl")):
         raise NoLog(f"no log of a watch in {watch}: name the folder that `dbvad watch --out` wrote into")
-    found = [event for event in events.values() if not suppressed or event["withheld"] == "suppressed"]
+    found = [event for event in events.values() if not suppressed or event.get("withheld") == "suppressed"]
     if as_json:
         for event in found:
             print(json.dumps(event, ensure_ascii=False))
@@ -66,7 +66,7 @@ def _row(event: dict[str, Any]) -> tuple[Any, ...]:
     """An event in a table. Of one whose begin is no longer kept, only what came later is known."""
     start, end = event.get("start", {}), event.get("end", {})
     seconds = round(end["stream_s"] - start["stream_s"], 1) if start and end else None
-    state = event["withheld"] or ("over" if event["kind"] == "end" else "going on")
+    state = event.get("withheld") or ("over" if event["kind"] == "end" else "going on")
     return (start.get("wall"), event.get("camera"), seconds, event.get("peak"), state, event.get("verified"),
             event.get("explanation", {}).get("what"), event["id"])
 

@@ -77,7 +77,7 @@ def test_what_is_held_is_told_on_release_and_what_is_suppressed_never(tmp_path: 
     events: dict[str, Line] = {}
     for line in heard:
         events[line["id"]] = fold(events.get(line["id"], {}), line)
-    assert {id: (event["kind"], event["withheld"]) for id, event in events.items()} == {
+    assert {id: (event["kind"], event.get("withheld")) for id, event in events.items()} == {
         "a": ("end", None), "b": ("end", "suppressed"), "c": ("begin", None)}
 
 

@@ -75,9 +75,9 @@ class Journal:
             return list(self._held)
 
     def release(self, id: str, **more: Any) -> None:
-        """Tell what was held of an event, in order, with `more` in each line."""
+        """Tell what was held of an event, in order, with `more` in each line; `withheld` is None in them."""
         with self._lock:
-            released = [self._log({**content, **more}) for content in self._held.pop(id, [])]
+            released = [self._log({**content, **more, "withheld": None}) for content in self._held.pop(id, [])]
         for line in released:
             self._tell(line)
 
@@ -169,14 +169,12 @@ def lines(folder: Path, seq: int = 0) -> Iterator[Line]:
 
 def told(line: Line) -> bool:
     """Whether a line is for receivers and standard output: it is not withheld."""
-    return "withheld" not in line
+    return not line.get("withheld")
 
 
 def fold(known: Line, line: Line) -> Line:
-    """What is known of an event with one line more. `kind` is that of its last begin, update or end; `withheld` is
-    "held", "suppressed", or None."""
-    kind = "end" if known.get("kind") == "end" else line["kind"]
-    return {**known, **line, "kind": kind, "withheld": line.get("withheld")}
+    """What is known of an event with one line more: what is said later counts. `kind` is "end" once it has ended."""
+    return {**known, **line, "kind": "end" if known.get("kind") == "end" else line["kind"]}
 
 
 def _files(folder: Path) -> list[Path]:
