@@ -48,13 +48,17 @@ def watch(*words: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_file_from_end_to_end(run: Path, tmp_path: Path) -> None:
     video = camera_video(tmp_path / "gate.mp4", 60)
+    before = Journal(tmp_path / "out")  # of a watch that was killed while it held an event back
+    before.hold("before")
+    before.add(kind="begin", id="before")
     done = watch(f"file:{video}", "--model", run, "--clip", CLIP, "--out", tmp_path / "out", "--scores",
                  tmp_path / "scores.jsonl", "--on", "0.01", "--min-length", "0.5", "--page",
                  f"127.0.0.1:{free_port()}")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {line["kind"] for line in lines} >= {"begin", "end", "update"}
-    assert lines == [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
+    assert (lines[0]["id"], lines[0]["verified"]) == ("before", "unverified")
+    assert {line["kind"] for line in lines[1:]} >= {"begin", "end", "update"}
+    assert lines == list(before.since(1))
     assert (tmp_path / "out" / "clips" / lines[-1]["clip"]).is_file()
     scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
     assert [score["frame"] for score in scores if score["final"]] == list(range(0, 60, 5))

@@ -121,18 +121,19 @@ def test_an_explanation_is_an_update_that_names_its_frames(tmp_path: Path, model
         assert found["frames"][0]["wall"].startswith("1970-01-01T00:16:40.6")
 
 
-def test_pictures_are_those_that_an_archive_would_show() -> None:
-    scores = np.random.default_rng(0).random(60)
-    album, per = Album(), 3
-    for k in range(60 * per):
-        album.see(Shot(k * 5, k * 0.2, 0.0, 0.0, b""))
-        if k % per == per - 1:
-            place = k // per
-            album.take(Snippet(place * 0.6, (place + 1) * 0.6, place * 15, place * 15 + 15, scores[place]))
-    starts = np.arange(60) * 0.6
-    inside = np.flatnonzero((starts + 0.6 > 7) & (starts < 20))
+@pytest.mark.parametrize(("per", "look_ahead"), [(1, 0), (3, 0), (1, 200), (3, 200)])
+def test_pictures_are_those_that_an_archive_would_show(per: int, look_ahead: int) -> None:
+    count = 260
+    scores, album = np.random.default_rng(0).random(count), Album(look_ahead)
+    for k in range(count + look_ahead):
+        album.see(Shot(k * 5 * per, k * 0.2 * per, 0.0, 0.0, b""))
+        if (place := k - look_ahead) >= 0:
+            start, frame = place * 0.2 * per, place * 5 * per
+            album.take(Snippet(start, start + 0.2 * per, frame, frame + 5 * per, scores[place]))
+    starts = np.arange(count) * 0.2 * per
+    inside = np.flatnonzero((starts + 0.2 * per > starts[180]) & (starts < starts[250]))
     expected = inside[key_snippets(scores[inside], starts[inside])]
-    assert [shot.index for shot in album.key(7, 20)] == (expected * 15).tolist()
+    assert [shot.index for shot in album.key(starts[180], starts[250])] == (expected * 5 * per).tolist()
 
 
 def test_an_album_is_bounded_and_a_snippet_without_its_picture_is_left_out() -> None:
@@ -266,12 +267,14 @@ def test_the_end_of_a_watch_tells_what_is_held(tmp_path: Path, model: Model,
         assert at.kinds("a") == [("begin", "unverified"), ("end", "unverified")]
 
 
-def test_a_whole_watch_withholds_what_is_refuted(tmp_path: Path, model: Model, clip: Clip) -> None:
+@pytest.mark.parametrize(("per", "look_ahead"), [(1, 0), (3, 2)])
+def test_a_whole_watch_withholds_what_is_refuted(tmp_path: Path, model: Model, clip: Clip, per: int,
+                                                 look_ahead: int) -> None:
     path = camera_video(tmp_path / "gate.mp4", 150)
     model.says = FORM | {"event": "no", "against": "he jogs"}
     camera = {"url": f"file:{path}", "queue": 500, "verify": "suppress", "thresholds": Thresholds(merge_gap_s=0.5)}
     with desk(tmp_path, model, **camera) as at:
-        scorer = Said(clip, lambda frame: 0.9 if 40 <= frame < 80 else 0.1)
+        scorer = Said(clip, lambda frame: 0.9 if 40 <= frame < 80 else 0.1, per=per, look_ahead=look_ahead)
         cutting = Clips(tmp_path, at.journal, print, 1 << 30)
         watch = Watch(Cameras(cameras=(at.camera,)), scorer, "print", Thresholds(), SAMPLING, at.journal, print,
                       cutting, review=at.review)
@@ -285,7 +288,7 @@ def test_a_whole_watch_withholds_what_is_refuted(tmp_path: Path, model: Model, c
         assert len({line["id"] for line in lines}) == 1
         [line] = [line for line in lines if "explanation" in line]
         start = lines[0]["start"]["stream_s"]
-        assert start == 1.6
+        assert start == {1: 1.6, 3: 1.68}[per]
         shown = line["explanation"]["frames"]
         assert all(start - 2 <= frame["stream_s"] <= lines[0]["end"]["stream_s"] for frame in shown)
         assert [frame["frame"] for frame in shown] == [round(frame["stream_s"] * 25) for frame in shown]

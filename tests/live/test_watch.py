@@ -97,8 +97,8 @@ def read_jpeg(image: np.ndarray) -> np.ndarray:
 class Said(Scorer):
     """Says of each frame what `rule` makes of its number."""
 
-    def __init__(self, clip: Clip, rule: Callable[[int], float]) -> None:
-        super().__init__(clip, Blank())
+    def __init__(self, clip: Clip, rule: Callable[[int], float], **more: int) -> None:
+        super().__init__(clip, Blank(), **more)
         self.rule = rule
 
     def score(self, batch: list[Any]) -> list[list[Score]]:

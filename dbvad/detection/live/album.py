@@ -16,18 +16,19 @@ PICTURES = 128  # at most: a few MB a camera
 
 
 class Album:
-    """Of one connection. `see` each picture in order, `take` each snippet once it is scored."""
+    """Of one connection. `see` the first picture of each snippet in order, `take` the snippet once it is scored."""
 
-    def __init__(self) -> None:
-        self._seen: deque[Shot] = deque(maxlen=PICTURES)  # not scored yet
+    def __init__(self, look_ahead: int = 0) -> None:
+        """`look_ahead`: snippets that are seen before one is scored."""
+        self._seen: deque[Shot] = deque(maxlen=PICTURES + look_ahead)  # not scored yet
         self._scored: deque[tuple[Shot, Snippet]] = deque(maxlen=PICTURES)
 
     def see(self, shot: Shot) -> None:
-        """A picture that is going to be scored."""
+        """The picture of a snippet that is going to be scored, as an archive would show it: its first."""
         self._seen.append(shot)
 
     def take(self, snippet: Snippet) -> None:
-        """A score: it goes to the snippet's first picture, as in an archive; other pictures of it are let go."""
+        """A score; it goes to the snippet's picture."""
         while self._seen and self._seen[0].index < snippet.start_frame:
             self._seen.popleft()
         if self._seen and self._seen[0].index == snippet.start_frame:

@@ -66,13 +66,15 @@ class Apart(AbstractContextManager["Apart"]):
 
     def __enter__(self) -> "Apart":
         """Raises EngineError."""
-        self._connection, theirs = SPAWN.Pipe()
-        with interrupts_held():
-            process = SPAWN.Process(target=_main, args=(self.make, theirs, os.getpid()), daemon=True,
-                                    name="dbvad-explain")
-            process.start()
-            self._process = process
-        theirs.close()
+        try:
+            self._connection, theirs = SPAWN.Pipe()
+            with theirs, interrupts_held():
+                process = SPAWN.Process(target=_main, args=(self.make, theirs, os.getpid()), daemon=True,
+                                        name="dbvad-explain")
+                process.start()
+                self._process = process
+        except OSError as error:
+            raise EngineError(f"its process cannot be started: {error.strerror}") from error
         try:
             word = self._hear(self.start_s)
         except BaseException:

@@ -51,11 +51,11 @@ class Feed:
         self.take, self._last, self._zero = self.source.take, None, None
         self.recording = self.scorer.recording()
         self.tracker = Tracker(f"{self.source.name}@{self.take}", self.thresholds, self.model)
-        self.album = self.review.album(self.source.camera) if self.review else None
+        self.album = self.review.album(self.source.camera, self.scorer.look_ahead) if self.review else None
 
     def see(self, shot: Shot) -> None:
         """A picture that is going to be scored."""
-        if self.album:
+        if self.album and not self.recording.parts:  # the first of a snippet
             self.album.see(shot)
 
     def hear(self, scores: list[Score]) -> None:

@@ -42,9 +42,9 @@ class Review:
         self._unasked: set[str] = set()  # events that were told of and not shown yet
         self._held: dict[str, float] = {}  # until when (monotonic)
 
-    def album(self, camera: Camera) -> Album | None:
+    def album(self, camera: Camera, look_ahead: int = 0) -> Album | None:
         """For the pictures of a connection; None where nobody asks for them."""
-        return Album() if camera.name in self.verify else None
+        return Album(look_ahead) if camera.name in self.verify else None
 
     def tell(self, camera: Camera, signal: Signal, line: Line, album: Album, thresholds: Thresholds) -> None:
         """Log what happened to an event, and show it to the model when it is time."""
