@@ -20,8 +20,6 @@ from dbvad.detection.live.reader import Order, Shot, Word, main
 from pipeline.engine.spawn import SPAWN, interrupts_held
 from pipeline.instruments.live_video import Opened
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between tries, doubling; a part of it by chance, so cameras do not march
-STEADY_S = 15.0  # a connection that held so long starts the pauses anew
 START_S = 15.0  # a child's own start, on a machine that is busy
 GONE_S = 1.0  # for a killed child to be gone
 RATE_S = 20.0  # the frame rate is judged over so long
@@ -44,6 +42,20 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Pacing:
+    """Pauses between tries, in seconds: they double up to the longest, and start anew after a connection that held for
+    `steady_s`. A part of each is left to chance, so that cameras do not march."""
+
+    first_s: float = 1.0
+    longest_s: float = 30.0
+    steady_s: float = 15.0
+
+    def pause(self, tries: int) -> float:
+        """After so many tries in a row, from 1."""
+        return min(self.longest_s, self.first_s * 2 ** min(tries, 8)) * random.uniform(0.5, 1)
+
+
+@dataclass(frozen=True)
 class Lost:
     """A connection's end. `why` in words; `at`: unix time."""
 
@@ -62,6 +74,8 @@ class Heard:
 
 class Source:
     """One camera. `take` names the connection, its start in unix milliseconds. `counts`: over all connections."""
+
+    pacing = Pacing()
 
     def __init__(self, camera: Camera, sampling: Sampling, segments: Path | None) -> None:
         self.camera, self.sampling, self.segments = camera, sampling, segments
@@ -195,9 +209,8 @@ class Source:
         held = time.monotonic() - self._began
         live = self.state == State.LIVE
         self._end_child()
-        self.tries = 0 if live and held > STEADY_S else self.tries
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self.tries, 8)) * random.uniform(0.5, 1)
-        self._next_try = time.monotonic() + pause
+        self.tries = 0 if live and held > self.pacing.steady_s else self.tries
+        self._next_try = time.monotonic() + self.pacing.pause(self.tries)
         self.counts["losses" if live else "failures"] += 1
         self._lost = Lost(why, time.time())
         if live:
