@@ -84,6 +84,7 @@ class Source:
         self.opened: Opened | None = None
         self.last_shot: Shot | None = None
         self.down_since: float | None = time.time()
+        self.why = ""  # why it was lost last, empty while it is live
         self._shots: deque[Shot] = deque()
         self._process: Any = None
         self._connection: Connection | None = None
@@ -174,7 +175,7 @@ class Source:
             while self._seen[-1][0] - self._seen[0][0] > RATE_S:
                 self._seen.popleft()
             if self.state == State.CONNECTING:
-                self.state, self.down_since = State.LIVE, None
+                self.state, self.down_since, self.why = State.LIVE, None, ""
                 self.counts["connections"] += 1
                 before, self.opened = self.opened, word.opened
                 heard.opened = word.opened
@@ -212,7 +213,7 @@ class Source:
         self.tries = 0 if live and held > self.pacing.steady_s else self.tries
         self._next_try = time.monotonic() + self.pacing.pause(self.tries)
         self.counts["losses" if live else "failures"] += 1
-        self._lost = Lost(why, time.time())
+        self._lost, self.why = Lost(why, time.time()), why
         if live:
             self.down_since = self._lost.at
         self.state = State.WAITING
