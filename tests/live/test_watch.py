@@ -13,12 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dbvad.detection.live import source as sources
 from dbvad.detection.live.cameras import Camera, Cameras
 from dbvad.detection.live.clips import Clips
 from dbvad.detection.live.journal import Journal
 from dbvad.detection.live.scorer import Score, Scorer
-from dbvad.detection.live.source import Sampling
+from dbvad.detection.live.source import Pacing, Sampling, Source
 from dbvad.detection.live.watch import Watch, summary
 from dbvad.model.detector import Detector
 from dbvad.scoring.events import Thresholds
@@ -131,7 +130,7 @@ def test_events_begin_and_end_and_leave_a_clip(tmp_path: Path, clip: Clip) -> No
 
 def test_a_bad_camera_is_nobody_elses_trouble(tmp_path: Path, clip: Clip, server: RtspServer, proxy: Proxy,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(Source, "pacing", Pacing(first_s=0.1))
     proxy.mode = "garbage"
     scorer = Said(clip, lambda frame: 0.1)
 
