@@ -131,11 +131,10 @@ class DescriptionMemory(nn.Module):
             likeness = (z @ self.events.T).logsumexp(dim=-1) - (z @ self.ordinary.T).logsumexp(dim=-1)
             return (likeness - self.mean) * self.scale
 
-    def calibrate(self, evidence: Tensor, weight: float) -> None:
-        """Let `evidence` (N,), as found with this memory so far, have mean 0 and standard deviation `weight`."""
-        spread = evidence.double().std(correction=0)
-        self.mean += evidence.mean() / self.scale
-        self.scale *= float(weight / spread) if spread > 0 else 0.0
+    def calibrate(self, usual: float, scale: float) -> None:
+        """Let e_t at `usual` be no evidence, and each unit above it worth `scale`."""
+        self.mean.fill_(usual)
+        self.scale.fill_(scale)
 
 
 def neighbours(length: int) -> Tensor:

@@ -17,7 +17,7 @@ from dbvad.model.memory import align as align_whitened
 from dbvad.training.checkpoint import load_model
 from dbvad.training.config import TrainConfig
 from dbvad.training.loop import train
-from dbvad.training.remember import SHARES, label_share, remember, video_means
+from dbvad.training.remember import SHARES, judged, remember, video_means
 from pipeline.engine.store import Store
 from pipeline.lists.remarks import Remark
 from tests.detector.planted import World, plant
@@ -99,8 +99,8 @@ def test_the_label_weighs_as_much_as_the_texts_need():
     chosen = []
     for seen, said in (telling, scenic):
         x = np.column_stack([seen, 0.3 * noise])
-        chosen.append(label_share(*(torch.tensor(part, dtype=torch.float32) for part in
-                                    (x, said, np.eye(2)[abnormal.astype(int)])), np.random.default_rng(0)))
+        chosen.append(judged(*(torch.tensor(part, dtype=torch.float32) for part in
+                                    (x, said, np.eye(2)[abnormal.astype(int)])), np.random.default_rng(0))[0])
     assert chosen[0] <= 2 < max(SHARES) == chosen[1]
 
 
@@ -108,8 +108,9 @@ def test_the_label_weighs_as_much_as_the_texts_need():
 def test_few_videos_have_a_share_too(abnormal):
     x, texts, _ = told(6, videos=8)
     labels = torch.eye(2)[(torch.arange(8) < abnormal).long()]
-    found = label_share(x, texts, labels, np.random.default_rng(0))
-    assert found in SHARES if abnormal == 2 else found == SHARES[0]
+    share, worth = judged(x, texts, labels, np.random.default_rng(0))
+    assert worth >= 0
+    assert share in SHARES if abnormal == 2 else (share, worth) == (SHARES[0], 1)
 
 
 def test_evidence_is_its_definition():
@@ -140,16 +141,23 @@ def test_padding_changes_no_evidence(lengths, padding, garbage):
         torch.testing.assert_close(found[row, :length], alone[0], atol=1e-4, rtol=1e-4)
 
 
-def test_calibrated_evidence_has_the_weight_asked_for():
-    memory, x = memory_of(), torch.randn(30, 5, 12, generator=torch.Generator().manual_seed(0)) + 5
-    mask = torch.ones(30, 5, dtype=torch.bool)
-    for weight in (2.0, 0.7):  # once more changes what is there already
-        memory.calibrate(memory(x, mask).flatten(), weight)
-        found = memory(x, mask)
-        assert float(found.mean()) == pytest.approx(0, abs=1e-3)
-        assert float(found.std(correction=0)) == pytest.approx(weight, rel=1e-3)
-    memory.calibrate(torch.zeros(9), 1.0)
-    assert not memory(x, mask).any()
+def test_calibrated_evidence_is_linear_in_what_was_found():
+    memory, x = memory_of(), torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(0)) + 5
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    found = memory(x, mask)
+    for usual, scale in ((1.0, 2.0), (-3.0, 0.0)):  # once more replaces what was there
+        memory.calibrate(usual, scale)
+        torch.testing.assert_close(memory(x, mask), (found - usual) * scale, atol=1e-4, rtol=1e-4)
+
+
+def test_evidence_that_tells_nothing_is_worth_nothing():
+    """Of unseen videos: pictures that have nothing to do with their labels, however many numbers they have."""
+    rng = np.random.default_rng(0)
+    x, texts = (torch.tensor(rng.standard_normal((200, 40)), dtype=torch.float32) for _ in range(2))
+    clear, labels = torch.arange(200) % 2, torch.eye(2)[torch.arange(200) % 2]
+    assert judged(x, texts, labels, np.random.default_rng(0))[1] < 0.15
+    x[:, 0] += 4 * clear
+    assert judged(x, texts, labels, np.random.default_rng(0))[1] > 0.5
 
 
 def test_training_sees_no_memory():
