@@ -22,19 +22,12 @@ from dbvad.detection.live.watch import Watch, summary
 from dbvad.model.detector import Detector
 from dbvad.scoring.events import Thresholds
 from dbvad.scoring.scores import TorchNetwork, score_features
-from pipeline.instruments import clip as clips
 from pipeline.instruments import video
 from pipeline.instruments.clip import Clip
 from tests.live.faults import Proxy, RtspServer, camera_video, free_port
-from tests.tiny import tiny_clip
 
 LENGTH = 16
 SAMPLING = Sampling(stride=2, short_side=96, quality=90)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    return clips.load(str(tiny_clip(tmp_path_factory.mktemp("clip"))), precision="fp32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +96,8 @@ def read_jpeg(image: np.ndarray) -> np.ndarray:
 class Said(Scorer):
     """Says of each frame what `rule` makes of its number."""
 
-    def __init__(self, clip: Clip, rule: Callable[[int], float]) -> None:
-        super().__init__(clip, Blank())
+    def __init__(self, clip: Clip, rule: Callable[[int], float], **more: int) -> None:
+        super().__init__(clip, Blank(), **more)
         self.rule = rule
 
     def score(self, batch: list[Any]) -> list[list[Score]]:

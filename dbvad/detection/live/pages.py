@@ -20,7 +20,7 @@ from uvicorn import Config, Server
 
 from dbvad.detection.live.clips import CLIPS
 from dbvad.detection.live.deliver import Delivery
-from dbvad.detection.live.journal import iso
+from dbvad.detection.live.journal import fold, iso
 from dbvad.detection.live.metrics import metrics
 from dbvad.detection.live.watch import Watch, summary
 
@@ -65,9 +65,7 @@ class Desk:
         with self._lock:
             for line in self.watch.journal.since(self._seq):
                 self._seq = line["seq"]
-                known = self._events.setdefault(line["id"], {})
-                ended = known.get("kind") == "end"
-                known.update(line, kind="end" if ended else line["kind"])
+                self._events[line["id"]] = fold(self._events.get(line["id"], {}), line)
                 if len(self._events) > SHOWN:
                     self._events.pop(next(iter(self._events)))
             return [event | {"verdict": verdicts.get(event["id"])} for event in reversed(self._events.values())]
@@ -100,9 +98,10 @@ class Desk:
 
     def health(self) -> dict[str, Any]:
         """`ok` while the loop turns, whatever the cameras do."""
-        states = [str(feed.source.state) for feed in self.watch.feeds]
+        states, review = [str(feed.source.state) for feed in self.watch.feeds], self.watch.review
         return {"ok": time.monotonic() - self.watch.turned < STUCK_S, "cameras": len(states),
-                "live": states.count("live"), "log": self.watch.journal.fault or "ok"}
+                "live": states.count("live"), "log": self.watch.journal.fault or "ok",
+                "explaining": str(review.explainer.state) if review else "off"}
 
 
 def build(desk: Desk, token: str | None) -> FastAPI:
