@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.contracts import DESCRIBE
-from pipeline.engine.config import Config
+from pipeline.engine.cluster import Needs
 from pipeline.engine.stage import BadVideo, Note, Product, Source, StageError, Worker
 from pipeline.engine.store import Store
 from pipeline.instruments.vlm import Answer, Engine, EngineError, Request, RequestError
@@ -32,7 +32,7 @@ SAYS_NOTHING = {"empty", "refusing"}  # flags of an answer that holds no descrip
 SECOND_TEMPERATURE, SECOND_SEED = 0.7, 1  # chosen here: another draw, the same at every run
 
 
-class DescribeParams(Config):
+class DescribeParams(Needs):
     """`prompt`: a packaged one by id, or a path to a text file. `concurrency`: requests in flight at a server."""
 
     engine: Literal["transformers", "vllm"] = "transformers"
@@ -48,7 +48,14 @@ class DescribeParams(Config):
     concurrency: int = Field(32, ge=1, le=512)
     timeout_s: float = Field(900, gt=0)
     memory_mb: int = Field(64_000, gt=0)
+    gpus: float | None = Field(None, ge=0)
     vllm: VllmOptions = VllmOptions()
+
+    def own_gpus(self) -> float:
+        """None where servers elsewhere do the work; all of a server that is started here."""
+        if self.engine == "vllm":
+            return 0 if self.vllm.base_urls else self.vllm.tensor_parallel_size * self.vllm.data_parallel_size
+        return float(self.device == "auto" or self.device.startswith("cuda"))
 
 
 class Describe:
