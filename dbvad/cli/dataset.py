@@ -154,9 +154,10 @@ def tell_left_over(artifacts: Path) -> None:
         known = [entry.video_id for entry in read(artifacts).entries]
     except NoManifest:
         return
-    gone = left_over(Store(artifacts), known)
+    store = Store(artifacts)
+    gone = left_over(store, known)
     if gone:
-        size = sum(path.stat().st_size for paths in gone.values() for path in paths) / 2**20
+        size = sum(store.place.size(path) for paths in gone.values() for path in paths) / 2**20
         print(f"left out: {counted(sum(map(len, gone.values())), 'shard')} of videos that are not in the dataset; "
               f"`dbvad artifacts gc --delete` frees their {size:.1f} MB", file=sys.stderr)
 
@@ -226,6 +227,8 @@ def _list(parsed: "StagesFile", artifacts: Path, console: "Console") -> "Listing
 
 
 def _options(config: Path, artifacts: Path) -> str:
+    from pipeline.engine.place import place_of
+
     parts = [] if config.resolve() == Path("stages.yaml").resolve() else ["--config", os.path.relpath(config)]
-    parts += [] if artifacts == Path("artifacts") else ["--artifacts", str(artifacts)]
+    parts += [] if artifacts == Path("artifacts") else ["--artifacts", str(place_of(artifacts))]
     return "".join(f" {part}" for part in parts)

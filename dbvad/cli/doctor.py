@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption
+from dbvad.cli.pipeline import ConfigOption, JsonOption
+from dbvad.cli.places import ArtifactsOption
 
 Verdict = Literal["ok", "note", "fault"]
 Check = tuple[str, Verdict, str]  # what was looked at, how it is, what was seen or what to do

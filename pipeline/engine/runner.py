@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.engine.isolate import REPORT_IT, Child, Report
 from pipeline.engine.lock import exclusive
+from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
 from pipeline.engine.spawn import interrupts_held
@@ -181,8 +182,8 @@ class Run:
     def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0) -> None:
         try:
             self.store.quarantine(unit.stage, unit.video_id, fingerprint=unit.fingerprint, **fault)
-        except OSError as error:
-            self._break(unit.stage, f"cannot write below {self.store.root}: {error}")
+        except (OSError, StorageError) as error:
+            self._break(unit.stage, f"cannot write below {self.store}: {error}")
             self._ended(unit, "failed", seconds, reason=fault["reason"])
             return
         self.outcome.quarantined.add(unit.video_id)
@@ -261,11 +262,12 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         logs = store.root / "runs" / run_id
         totals = {stage.name: sum(unit.stage == stage.name for unit in units) for stage in stages}
         with Reporter(console, logs.with_suffix(".jsonl"), totals) as reporter:
-            run = Run(stages, units, store, reporter, options, logs)
+            run = Run(stages, units, store.live(), reporter, options, logs)
             try:
                 outcome = run.run()
             finally:
                 store.sweep(names)
+        store.place.send(logs.with_suffix(".jsonl"))
         outcome.counts.update((unit.stage, "blocked") for unit, _ in blocked)
         outcome.quarantined |= before
         outcome.wanting = wanting(blocked)

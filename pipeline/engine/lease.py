@@ -1,0 +1,120 @@
+"""One run at a time on a bucket, which knows no locks: an object `.lock`, made by a conditional PUT and renewed.
+
+A lease is held while its ETag changes. Whoever finds one watches it by their own clock, so that the clocks of two
+machines need not agree; one that stands still for STILL_S is taken over, by a PUT that succeeds only if it is still the
+same. No shard depends on it: two runs at a time would do work twice, and publish the same.
+"""
+
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pipeline.engine.files import alive, here
+from pipeline.engine.lock import Busy
+from pipeline.engine.place import StorageError
+from pipeline.engine.s3 import NoConditions, Objects, Taken
+
+KEY = ".lock"
+BEAT_S = 10.0  # between two renewals
+STILL_S = 3 * BEAT_S
+
+
+@contextmanager
+def lease(objects: Objects) -> Iterator[None]:
+    """Hold the lease of a prefix. Raises Busy; says so on standard error where the store cannot keep one."""
+    try:
+        held = _Held(objects)
+    except NoConditions:
+        print(f"{objects.url}: this store knows no conditional PUT, so nobody can see to it that only one run is at "
+              "work: see to it yourself", file=sys.stderr)
+        yield
+        return
+    try:
+        yield
+    finally:
+        held.release()
+
+
+class _Held:
+    """A lease and the thread that renews it. Where it is lost all the same, the run is interrupted."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.me = {"machine": platform.node(), "here": here(), "process": os.getpid(), "run": uuid.uuid4().hex}
+        self.etag = self._take()
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._renew, daemon=True)
+        self.thread.start()
+
+    def release(self) -> None:
+        """Take the lease away, if it is still this run's."""
+        self.ended.set()
+        self.thread.join()
+        with suppress(StorageError):  # it stands still now, and is anybody's soon
+            if self.etag and self._look()[1].get("run") == self.me["run"]:
+                self.objects.delete(KEY)
+
+    def _take(self) -> str:
+        while True:
+            with suppress(Taken):
+                return self._put()
+            if dead := self._watch():
+                with suppress(Taken):
+                    return self._put(dead)
+
+    def _watch(self) -> str:
+        """The ETag of a lease that is dead; "" if it is gone meanwhile. Raises Busy if it lives."""
+        first, holder = self._look()
+        who = f"process {holder.get('process')} on {holder.get('machine')}"
+        if not first or (holder.get("here") == here() and not alive(int(holder["process"]))):
+            return first
+        print(f"{self.objects.url} was taken by {who}: watching for {STILL_S:g} s whether that still lives",
+              file=sys.stderr)
+        until = time.monotonic() + STILL_S
+        while time.monotonic() < until:
+            time.sleep(BEAT_S / 5)
+            now, _ = self._look()
+            if not now:
+                return ""
+            if now != first:
+                raise Busy(f"another run ({who}) is at work on {self.objects.url}: wait for it, or stop it")
+        return first
+
+    def _renew(self) -> None:
+        beats = 0
+        while not self.ended.wait(BEAT_S):
+            beats += 1
+            try:
+                self.etag = self._put(self.etag, beats)
+            except StorageError:
+                continue  # whoever works meets the same fault, and says it
+            except Taken:
+                etag, holder = self._look()  # it may be this one, whose answer got lost
+                if holder.get("run") == self.me["run"]:
+                    self.etag = etag
+                    continue
+                self.etag = ""
+                print(f"{self.objects.url} was taken over by process {holder.get('process')} on "
+                      f"{holder.get('machine')}, as this run was not heard of: this one ends", file=sys.stderr)
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    def _put(self, expected: str | None = None, beats: int = 0) -> str:
+        return self.objects.put(KEY, json.dumps({**self.me, "beats": beats}).encode(), expected)
+
+    def _look(self) -> tuple[str, dict[str, Any]]:
+        """ETag and content of the lease; "" and {} if there is none."""
+        try:
+            answer = self.objects.get(KEY)
+        except FileNotFoundError:
+            return "", {}
+        assert answer is not None
+        return answer.seen.etag, json.loads(b"".join(answer.parts()))
