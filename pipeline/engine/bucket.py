@@ -28,14 +28,14 @@ KEY_BYTES = 1024  # that S3 allows for the name of an object
 class Bucket:
     """The place that a mirror's folder stands for: implements Place."""
 
-    def __init__(self, root: Path, *, is_live: bool = False) -> None:
-        self.root, self.is_live = root, is_live
+    def __init__(self, root: Path, live: bool = False) -> None:
+        self.root, self.live = root, live
         self.listed: dict[str, dict[str, Seen]] = {}  # by folder
         self.sealed: set[str] = set()  # folders whose seals were read
         self.renewed: set[Path] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.root, self.is_live)
+        return Bucket, (self.root, self.live)
 
     @cached_property
     def objects(self) -> Objects:
@@ -51,8 +51,8 @@ class Bucket:
     def shown(self, path: Path) -> str:
         return self.objects.shown(self._name(path))
 
-    def live(self) -> "Bucket":
-        return Bucket(self.root, is_live=True)
+    def anew(self, live: bool = False) -> "Bucket":
+        return Bucket(self.root, live)
 
     def files(self, folder: str) -> Iterable[Path]:
         return [self.root / name for name in self._listing(folder)]
@@ -88,8 +88,8 @@ class Bucket:
         return path
 
     def fetch_all(self, paths: Iterable[Path]) -> None:
-        wanted = [path for path in paths if self.is_live or self.exists(path)]
-        size = 0 if self.is_live else sum(self._seen(path).size for path in wanted)
+        wanted = [path for path in paths if self.live or self.exists(path)]
+        size = 0 if self.live else sum(self._seen(path).size for path in wanted)
         if size > self.mirror.bound:
             raise StorageError(f"{size / 1e9:.1f} GB of {self} are to be here at a time, and their mirror may hold "
                                f"{self.mirror.bound / 1e9:g}: ask for fewer stages or videos, or set DBVAD_MIRROR_GB")
@@ -128,7 +128,7 @@ class Bucket:
 
     def _asks(self, name: str) -> bool:
         """Whether the store is asked, and no listing. Files beside the folders of the shards are few."""
-        return self.is_live or "/" not in name
+        return self.live or "/" not in name
 
     def _seen(self, path: Path) -> Seen:
         """Raises FileNotFoundError."""
@@ -145,7 +145,7 @@ class Bucket:
 
     def _listing(self, folder: str) -> dict[str, Seen]:
         """What is below a folder of the root, by name; copies here of what is not there any more are removed."""
-        if folder not in self.listed or self.is_live:
+        if folder not in self.listed or self.live:
             self.listed[folder] = {unquote(key): seen for key, seen in self.objects.list(folder)}
             self.mirror.keep_only(folder, self.listed[folder])
         return self.listed[folder]
@@ -206,10 +206,6 @@ class _End:
         found = self.tail[self.at - self.start:end - self.start]
         self.at = end
         return found
-
-
-def _again(root: Path, is_live: bool) -> Bucket:
-    return Bucket(root, is_live=is_live)
 
 
 def _key(name: str) -> str:

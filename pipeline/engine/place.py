@@ -108,8 +108,8 @@ class Place(Protocol):
         """Hold the place alone among machines. Raises Busy."""
         ...
 
-    def live(self) -> "Place":
-        """The same, where every call asks anew: for those who work while others publish."""
+    def anew(self, live: bool = False) -> "Place":
+        """The same as it is now; where it is `live`, at each call."""
         ...
 
 
@@ -159,7 +159,7 @@ class Folder:
     def reserved(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def live(self) -> "Place":
+    def anew(self, live: bool = False) -> "Place":
         return self
 
 

@@ -246,6 +246,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
     begins, while no other run can be at work.
     """
     with exclusive(store.root):
+        store = store.anew()
         names = [stage.name for stage in stages]
         store.sweep(names)
         plan = make_plan(stages, sources, store)
@@ -262,7 +263,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         logs = store.root / "runs" / run_id
         totals = {stage.name: sum(unit.stage == stage.name for unit in units) for stage in stages}
         with Reporter(console, logs.with_suffix(".jsonl"), totals) as reporter:
-            run = Run(stages, units, store.live(), reporter, options, logs)
+            run = Run(stages, units, store.anew(live=True), reporter, options, logs)
             try:
                 outcome = run.run()
             finally:

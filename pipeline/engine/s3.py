@@ -59,7 +59,7 @@ class NoConditions(Exception):
 class Answer:
     """An object that the store has begun to send."""
 
-    def __init__(self, objects: "Objects", key: str, found: obstore.GetResult) -> None:
+    def __init__(self, objects: "Objects", key: str, found: "obstore.GetResult") -> None:
         self.objects, self.key, self.found, self.seen = objects, key, found, _seen(found.meta)
 
     def parts(self) -> Iterator[bytes]:

@@ -70,10 +70,11 @@ class Store:
     def __str__(self) -> str:
         return str(self.place)
 
-    def live(self) -> "Store":
-        """The same, for those who work while others publish: in a bucket, every look asks anew."""
+    def anew(self, live: bool = False) -> "Store":
+        """The same as it is now. What was seen in a bucket is believed, unless it is `live`: others publish meanwhile.
+        """
         store = copy(self)
-        store.place = self.place.live()
+        store.place = self.place.anew(live)
         return store
 
     def path(self, stage: str, video_id: str) -> Path:
