@@ -74,7 +74,7 @@ class _Held:
         """The ETag of a lease that is dead; "" if it is gone meanwhile. Raises Busy if it lives."""
         first, holder = self._look()
         who = f"process {holder.get('process')} on {holder.get('machine')}"
-        if not first or (holder.get("here") == here() and not alive(int(holder["process"]))):
+        if not first or (holder.get("here") == here() and not alive(holder["process"])):
             return first
         print(f"{self.objects.url} was taken by {who}: watching for {STILL_S:g} s whether that still lives",
               file=sys.stderr)
@@ -111,10 +111,14 @@ class _Held:
         return self.objects.put(KEY, json.dumps({**self.me, "beats": beats}).encode(), expected)
 
     def _look(self) -> tuple[str, dict[str, Any]]:
-        """ETag and content of the lease; "" and {} if there is none."""
+        """ETag and content of the lease, {} if nobody wrote it here; "" if there is none."""
         try:
             answer = self.objects.get(KEY)
         except FileNotFoundError:
             return "", {}
         assert answer is not None
-        return answer.seen.etag, json.loads(b"".join(answer.parts()))
+        try:
+            holder = json.loads(b"".join(answer.parts()))
+        except ValueError:
+            holder = None
+        return answer.seen.etag, holder if isinstance(holder, dict) else {}

@@ -268,7 +268,11 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
                 outcome = run.run()
             finally:
                 store.sweep(names)
-        store.place.send(logs.with_suffix(".jsonl"))
+        try:
+            store.place.send(logs.with_suffix(".jsonl"))
+        except StorageError as error:
+            console.print(f"the log of this run stays in {logs.parent}: {error}", style="red", markup=False,
+                          highlight=False, soft_wrap=True)
         outcome.counts.update((unit.stage, "blocked") for unit, _ in blocked)
         outcome.quarantined |= before
         outcome.wanting = wanting(blocked)

@@ -28,8 +28,8 @@ class Server:
 
     def request(self, method: str, path: str, data: bytes | None = None) -> bytes:
         """Plain HTTP, past all that is tested here."""
-        request = urllib.request.Request(f"{self.address}/{path}", data, {"Authorization": "AWS any:one"},
-                                         method=method)
+        headers = {"Authorization": "AWS any:one", "Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(f"{self.address}/{path}", data, headers, method=method)
         with urllib.request.urlopen(request) as answer:
             found: bytes = answer.read()
         return found
