@@ -34,7 +34,7 @@ class Server:
             found: bytes = answer.read()
         return found
 
-    def keys(self, bucket: str = "art") -> list[str]:
+    def names(self, bucket: str = "art") -> list[str]:
         """Names of all objects of a bucket."""
         return re.findall(r"<Key>(.*?)</Key>", self.request("GET", f"{bucket}?list-type=2").decode())
 
@@ -60,7 +60,7 @@ def moto() -> Iterator[Server]:
 def s3(moto: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Server:
     """A store with an empty bucket `art`, keys in the environment, mirrors of this test's own."""
     moto.request("PUT", "art")
-    for key in moto.keys():
+    for key in moto.names():
         moto.request("DELETE", f"art/{quote(unescape(key))}")
     for name, value in moto.environment(tmp_path / "mirror").items():
         monkeypatch.setenv(name, value)

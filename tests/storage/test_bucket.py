@@ -51,9 +51,9 @@ def test_a_run_into_a_bucket_gives_the_tables_of_a_local_one(s3: Server, finishe
     # What a plan needs are the ends of shards; of a record in quarantine it reads the reason.
     assert [path.name for path in there.store.root.rglob("*.parquet")] == ["x.txt.parquet"]
     assert tables(there.store) == tables(finished.here.store)
-    assert sorted(key for key in s3.keys("done") if "/runs/" not in key) == sorted(
+    assert sorted(key for key in s3.names("done") if "/runs/" not in key) == sorted(
         f"toys/{path.relative_to(finished.here.store.root)}" for path in finished.here.store.root.rglob("*.parquet"))
-    (log,) = (key for key in s3.keys("done") if "/runs/" in key)
+    (log,) = (key for key in s3.names("done") if "/runs/" in key)
     assert b"run_ended" in s3.request("GET", f"done/{log}")
 
 
@@ -98,7 +98,7 @@ def test_any_name_comes_back(s3: Server, video_id: str, elsewhere: Any) -> None:
     assert other.shards("words") == [other.path("words", video_id)]
     assert words(other, video_id) == ["one"]
     other.place.remove(other.path("words", video_id))
-    assert s3.keys() == []
+    assert s3.names() == []
 
 
 def test_what_another_machine_changes_is_seen_by_the_next_look(s3: Server, elsewhere: Any) -> None:
@@ -160,7 +160,7 @@ def test_no_key_is_in_a_file_or_in_what_is_sent_to_a_process(s3: Server, finishe
     there = finished.there
     sent = [pickle.dumps(store) for store in (there.store, there.store.anew(live=True))]
     files = [path.read_bytes() for path in there.root.rglob("*") if path.is_file()]
-    objects = [s3.request("GET", f"done/{key}") for key in s3.keys("done")]
+    objects = [s3.request("GET", f"done/{key}") for key in s3.names("done")]
     assert len(files) > 20
     assert len(objects) == 9
     for content in (*sent, *files, *objects, there.output.encode()):

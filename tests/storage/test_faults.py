@@ -108,7 +108,7 @@ def test_a_store_that_goes_away_stops_the_stage_and_blames_no_video(s3: Server, 
         breaks.join()
     assert "no answer from" in outcome.stage_errors["words"]
     assert outcome.quarantined == set()
-    assert [key for key in s3.keys() if key != "toys/.lock"] == []
+    assert [key for key in s3.names() if key != "toys/.lock"] == []
 
 
 def test_a_kill_in_mid_upload_leaves_nothing(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,11 +123,11 @@ def test_a_kill_in_mid_upload_leaves_nothing(s3: Server, tmp_path: Path, monkeyp
         upload.kill()
         assert upload.wait() < 0
         assert between.sent < 8_000_000
-    assert s3.keys() == []
+    assert s3.names() == []
     assert "<Upload>" not in s3.request("GET", "art?uploads").decode()
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.address)
     heavy(store := Store(local("s3://art/toys")))
-    assert s3.keys() == ["toys/words/heavy.mp4.parquet"]
+    assert s3.names() == ["toys/words/heavy.mp4.parquet"]
     assert s3.request("GET", "art/toys/words/heavy.mp4.parquet") == store.path("words", "heavy.mp4").read_bytes()
 
 
@@ -154,7 +154,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(s3: Server, finished: F
     assert "<Upload>" not in s3.request("GET", "art?uploads").decode()
     world.run()
     assert tables(world.store) == tables(finished.here.store)
-    assert ".lock" not in " ".join(s3.keys())
+    assert ".lock" not in " ".join(s3.names())
     assert world.leftovers() == []
 
 
@@ -174,7 +174,7 @@ def test_only_one_run_at_a_time_on_a_bucket(s3: Server, quick: None, monkeypatch
         monkeypatch.setenv("DBVAD_MIRROR", str(tmp_path / "another machine"))
         with pytest.raises(Busy, match=f"another run \\(process {os.getpid()} on .*\\) is at work on s3://art/toys"):
             exclusive(local("s3://art/toys")).__enter__()
-    assert s3.keys() == []
+    assert s3.names() == []
     with exclusive(local("s3://art/toys")):
         pass
     assert "watching for 1 s whether that still lives" in capsys.readouterr().err
@@ -187,10 +187,10 @@ def test_a_lease_that_stands_still_is_taken_over_and_its_holder_ends(s3: Server,
         with pytest.raises(KeyboardInterrupt):
             time.sleep(5)
     assert "taken over by process 7 on other" in capsys.readouterr().err
-    assert s3.keys() == ["toys/.lock"]
+    assert s3.names() == ["toys/.lock"]
     with lease.lease(objects()):  # that one is never renewed
         assert b'"other"' not in s3.request("GET", "art/toys/.lock")
-    assert s3.keys() == []
+    assert s3.names() == []
 
 
 def test_a_store_without_conditions_is_told(s3: Server, monkeypatch: pytest.MonkeyPatch,
