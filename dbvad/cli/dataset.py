@@ -88,6 +88,7 @@ def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
 
     from pipeline import stages
     from pipeline.engine.config import ConfigError
+    from pipeline.engine.place import StorageError
     from pipeline.manifest import NoManifest, read
 
     try:
@@ -99,11 +100,14 @@ def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
         return
     try:
         parsed = stages.read(config)
-        if not parsed.dataset.videos.is_dir():
-            print(f"the videos are not at hand (no folder {parsed.dataset.videos}): the dataset is taken as the last "
-                  f"`dbvad pipeline run` saw it", file=sys.stderr)
-            return
+        videos = parsed.dataset.videos
+        if isinstance(videos, Path) and not videos.is_dir():
+            raise StorageError(f"no folder {videos}")
         listing = _list(parsed, artifacts, Console(stderr=True))
+    except StorageError as error:
+        print(f"the videos are not at hand ({error}): the dataset is taken as the last `dbvad pipeline run` saw it",
+              file=sys.stderr)
+        return
     except ConfigError as error:
         raise ChangedDataset(f"the dataset cannot be read any more: {error}") from error
     changed = _changes(manifest, listing)

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from pipeline.engine.files import atomic_file
 from pipeline.engine.lease import lease
 from pipeline.engine.mirror import Mirror
-from pipeline.engine.place import StorageError, origin
+from pipeline.engine.place import StorageError, objects_below, origin
 from pipeline.engine.s3 import Objects, Seen
 from pipeline.engine.sealed import TAIL, Seal, Unsealed, read_seal
 
@@ -39,7 +39,7 @@ class Bucket:
 
     @cached_property
     def objects(self) -> Objects:
-        return Objects(origin(self.root))
+        return objects_below(origin(self.root))
 
     @cached_property
     def mirror(self) -> Mirror:

@@ -12,11 +12,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.engine.files import atomic_file, read_record, write_record
 from pipeline.engine.sealed import Seal, read_seal
+
+if TYPE_CHECKING:
+    from pipeline.engine.s3 import Objects
 
 ORIGIN = ".origin.json"  # in a mirror's folder: of what it is one
 FORGET = "Delete this folder, it is a mirror of what lies elsewhere, and run it again"
@@ -177,13 +180,21 @@ def local(place: str | Path) -> Path:
     if "://" not in str(place):
         return Path(place)
     url = Url.parse(str(place))
-    if find_spec("obstore") is None:
-        raise StorageError(f"{url}: storage by URL needs the extra s3: pip install 'dbvad[s3]'")
+    objects_below(url)
     at = server()
     mark = hashlib.sha256(f"{at} {url}".encode()).hexdigest()[:12]
     folder = mirrors() / "-".join([url.bucket, *url.prefix.split("/")[-1:], mark])
     write_record(folder / ORIGIN, {"url": str(url), "server": digest_of(at)})
     return folder
+
+
+def objects_below(url: Url) -> "Objects":
+    """What to ask for the objects below a URL. Raises StorageError without the extra that can."""
+    if find_spec("obstore") is None:
+        raise StorageError(f"{url}: storage by URL needs the extra s3: pip install 'dbvad[s3]'")
+    from pipeline.engine.s3 import Objects
+
+    return Objects(url)
 
 
 def origin(root: Path) -> Url:

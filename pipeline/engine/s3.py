@@ -197,13 +197,14 @@ class Objects:
         status, code = (found[1] if (found := re.search(pattern, text)) else ""
                         for pattern in (r"status code: (\d{3}[^:]*)", r"<Code>(\w+)</Code>"))
         if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status[:3] in ("401", "403"):
-            return StorageError(f"{what}: the store at {_there()} refuses this ({code or 'denied'}): check AWS_ACCESS_KEY_ID and "
-                                "AWS_SECRET_ACCESS_KEY, and that they may list, read, write and delete there")
+            return StorageError(f"{what}: the store at {_there()} refuses this ({code or 'denied'}): check "
+                                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may list, read, write and "
+                                "delete there")
         if not any(map(os.environ.get, (*KEYS, *OTHER_KEYS))) and "AWS_SKIP_SIGNATURE" not in os.environ:
             return StorageError(f"{what}: no keys, and nobody who would lend some: set AWS_ACCESS_KEY_ID and "
                                 "AWS_SECRET_ACCESS_KEY")
         if status:
-            remedy = "set AWS_REGION to the bucket's" if status[:3] == "301" else "it is the store that fails, look there"
+            remedy = "set AWS_REGION to the bucket's" if status[:3] == "301" else "look there for what ails it"
             return StorageError(f"{what}: the store at {_there()} answers {status} {code}: {remedy}. {AGAIN}")
         return StorageError(f"{what}: no answer from {_there()} ({_clean(text)}): check the network and "
                             f"AWS_ENDPOINT_URL. {AGAIN}")

@@ -144,7 +144,7 @@ def test_the_mirror_keeps_to_its_bound(s3: Server, elsewhere: Any, monkeypatch: 
         assert len(words(other, f"{number}.mp4")) == 300
     assert len(list(other.root.rglob("*.parquet"))) == 3
     assert len(words(other, "9.mp4")) == 300
-    with pytest.raises(StorageError, match="are to be here at a time.*set DBVAD_MIRROR_GB"):
+    with pytest.raises(StorageError, match=r"are to be here at a time.*set DBVAD_MIRROR_GB"):
         other.place.fetch_all(other.shards("words"))
 
 

@@ -102,10 +102,14 @@ def test_a_store_that_goes_away_stops_the_stage_and_blames_no_video(s3: Server, 
         monkeypatch.setenv("AWS_ENDPOINT_URL", between.address)
         world = in_bucket(tmp_path).write(a="one", b="two")
         stage = world.chain(seconds=1.0)[0]
-        breaks = threading.Thread(target=lambda: (wait_for(lambda: bool(world.calls())), setattr(between, "mode", "cut")))
-        breaks.start()
+
+        def cut() -> None:
+            wait_for(lambda: bool(world.calls()))
+            between.mode = "cut"
+
+        (breaking := threading.Thread(target=cut)).start()
         outcome = world.run([stage])
-        breaks.join()
+        breaking.join()
     assert "no answer from" in outcome.stage_errors["words"]
     assert outcome.quarantined == set()
     assert [key for key in s3.names() if key != "toys/.lock"] == []
