@@ -51,7 +51,10 @@ class Mirror:
 
     def keep(self, name: str, etag: str) -> None:
         """A file has come, or was published from here."""
-        stat = (self.root / name).stat()
+        try:
+            stat = (self.root / name).stat()
+        except FileNotFoundError:  # it had to make room for another process's
+            return
         self._do("insert or replace into files values (?, ?, ?, ?)", [(name, etag, stat.st_size, stat.st_mtime_ns)])
         self.added += stat.st_size
         if self.added > LAX * self.bound:
@@ -70,10 +73,10 @@ class Mirror:
                 self.drop(name)
 
     def trim(self) -> None:
-        """Remove the files that were not used for longest, until the rest keeps to the bound."""
+        """Remove the files that were not used for longest, until the rest keeps to the bound; the last one stays."""
         sizes = dict(self._ask("select name, size from files"))
         excess = sum(sizes.values()) - self.bound
-        for name in sorted(sizes, key=self._used) if excess > 0 else ():
+        for name in sorted(sizes, key=self._used)[:-1] if excess > 0 else ():
             if excess <= 0:
                 break
             self.drop(name)

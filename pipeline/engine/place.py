@@ -92,7 +92,7 @@ class Place(Protocol):
         ...
 
     def renew(self, path: Path) -> bool:
-        """Whether a copy that is damaged was thrown away, so that to fetch the file again may help."""
+        """Whether a copy that is damaged or gone was given up, so that to fetch the file again may help."""
         ...
 
     def replacing(self, path: Path) -> AbstractContextManager[Path]:

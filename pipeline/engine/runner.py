@@ -51,6 +51,7 @@ class Run:
         self.stages = {stage.name: stage for stage in stages}
         self.order = [stage.name for stage in stages]
         self.store, self.reporter, self.options, self.logs = store, reporter, options, logs
+        self.live = store.anew(live=True)  # as the children see it, who publish meanwhile
         self.ready: dict[str, deque[Unit]] = {name: deque() for name in self.order}
         self.waiting: dict[tuple[str, str], set[str]] = {}
         self.left: Counter[str] = Counter()
@@ -108,7 +109,7 @@ class Run:
         if len(children) < stage.workers:
             self.spawned[name] += 1
             with interrupts_held():
-                children.append(Child(stage, self.store, self.logs / f"{name}-{self.spawned[name]}.log"))
+                children.append(Child(stage, self.live, self.logs / f"{name}-{self.spawned[name]}.log"))
             return children[-1]
         return None
 
@@ -162,7 +163,7 @@ class Run:
                         + (f"; it printed:\n{said}" if said else ""))
         for flight in list(child.units.values()):
             unit = flight.unit
-            if self.store.is_current(name, unit.video_id, unit.fingerprint) and not self.options.force:
+            if self.live.is_current(name, unit.video_id, unit.fingerprint) and not self.options.force:
                 self._ended(unit, "done")  # it had published, and died before it could say so
                 continue
             blamed = child.ready and len(child.units) == 1
@@ -263,7 +264,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         logs = store.root / "runs" / run_id
         totals = {stage.name: sum(unit.stage == stage.name for unit in units) for stage in stages}
         with Reporter(console, logs.with_suffix(".jsonl"), totals) as reporter:
-            run = Run(stages, units, store.anew(live=True), reporter, options, logs)
+            run = Run(stages, units, store, reporter, options, logs)
             try:
                 outcome = run.run()
             finally:

@@ -194,10 +194,11 @@ class Store:
             yield from chunk
 
     def _use(self, path: Path, use: Callable[[Path], Used]) -> Used:
-        """`use` of a file; a mirror's copy of it that turns out damaged is fetched again."""
+        """`use` of a file; a mirror's copy that turns out damaged, or had to make room just now, is fetched again."""
+        here = self.place.fetch(path)
         try:
-            return use(self.place.fetch(path))
-        except Unsealed:
+            return use(here)
+        except (Unsealed, FileNotFoundError):
             if not self.place.renew(path):
                 raise
             return use(self.place.fetch(path))

@@ -148,6 +148,24 @@ def test_the_mirror_keeps_to_its_bound(s3: Server, elsewhere: Any, monkeypatch: 
         other.place.fetch_all(other.shards("words"))
 
 
+def test_a_copy_that_another_process_lets_go_meanwhile_is_fetched_again(s3: Server, monkeypatch: pytest.MonkeyPatch,
+                                                                        ) -> None:
+    store = Store(local("s3://art/toys"))
+    store.quarantine("words", "a.mp4", fingerprint="f", kind="k", reason="r", remedy="m")
+    fetch, fetched = Bucket.fetch, list[Path]()
+
+    def fetch_in_vain(self: Bucket, path: Path) -> Path:
+        found = fetch(self, path)
+        if not fetched:
+            found.unlink()
+        fetched.append(path)
+        return found
+
+    monkeypatch.setattr(Bucket, "fetch", fetch_in_vain)
+    assert store.quarantined("words", "a.mp4") is not None
+    assert len(fetched) == 2
+
+
 def test_a_torn_book_of_the_mirror_is_begun_anew(s3: Server, elsewhere: Any) -> None:
     store = Store(local("s3://art/toys"))
     publish(store, "a.mp4", "one")
@@ -214,9 +232,13 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         local("s3://art/toys")
 
 
-def test_a_stage_reads_what_its_neighbour_published_meanwhile(s3: Server, tmp_path: Path) -> None:
+def test_a_stage_reads_what_its_neighbour_published_meanwhile(s3: Server, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     world = in_bucket(tmp_path).write(a="one")
     world.run()
     world.write(a="two")
+    asked: list[str] = []
+    monkeypatch.setattr(Objects, "delete", noted(asked, "delete", Objects.delete))
     assert world.run().count("done") == 3
     assert world.store.anew().read("count", "a.txt")["word"].to_pylist() == ["two'"]
+    assert asked == ["delete .lock"]  # nothing is released that is not in quarantine
