@@ -2,7 +2,7 @@
 
 Every path below the mirror stands for the object of that name. What is listed is believed for the life of a Bucket: one
 listing of each folder that is asked for, so that a plan, a query or a training sees one state of the store. What this
-process changes is noted in it. A `live` one asks the store at every call. Where the mirror is, is all that is pickled.
+process changes is noted in it. A `live` one asks the store at every call. Pickled are where the mirror is, and the URL.
 """
 
 import os
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from pipeline.engine.files import atomic_file
 from pipeline.engine.lease import lease
 from pipeline.engine.mirror import Mirror
-from pipeline.engine.place import StorageError, objects_below, origin
+from pipeline.engine.place import ORIGIN, StorageError, Url, objects_below, origin, write_origin
 from pipeline.engine.s3 import Objects, Seen
 from pipeline.engine.sealed import TAIL, Seal, Unsealed, read_seal
 
@@ -35,7 +35,7 @@ class Bucket:
         self.renewed: set[Path] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Bucket, (self.root, self.live)
+        return _unpickled, (self.root, str(self.objects.url), self.live)
 
     @cached_property
     def objects(self) -> Objects:
@@ -123,8 +123,8 @@ class Bucket:
         self._listing_of(name).pop(name, None)
         self.mirror.forget(name)
 
-    def reserved(self) -> AbstractContextManager[None]:
-        return lease(self.objects)
+    def reserved(self, part: str) -> AbstractContextManager[None]:
+        return lease(self.objects, part)
 
     def _asks(self, name: str) -> bool:
         """Whether the store is asked, and no listing. Files beside the folders of the shards are few."""
@@ -206,6 +206,13 @@ class _End:
         found = self.tail[self.at - self.start:end - self.start]
         self.at = end
         return found
+
+
+def _unpickled(root: Path, url: str, live: bool) -> Bucket:
+    """Where another machine was sent it, there is no mirror yet."""
+    if not (root / ORIGIN).exists():
+        write_origin(root, Url.parse(url))
+    return Bucket(root, live)
 
 
 def _key(name: str) -> str:

@@ -1,8 +1,9 @@
-"""One run at a time on a bucket, which knows no locks: an object `.lock`, made by a conditional PUT and renewed.
+"""One run at a time on a bucket, which has no locks: objects below `.lock`, made by conditional PUTs and renewed.
 
 A lease is held while its ETag changes. Whoever finds one watches it by their own clock, so that the clocks of two
 machines need not agree; one that stands still for STILL_S is taken over, by a PUT that succeeds only if it is still the
-same. No shard depends on it: two runs at a time would do work twice, and publish the same.
+same. Runs of shards hold a lease each, and give way to one another where they overlap. No file depends on it: two runs
+at a time would do work twice, and publish the same.
 """
 
 import json
@@ -19,35 +20,45 @@ from typing import Any
 
 from pipeline.engine.files import alive, here
 from pipeline.engine.lock import Busy
-from pipeline.engine.place import StorageError
+from pipeline.engine.place import WHOLE, StorageError
 from pipeline.engine.s3 import NoConditions, Objects, Taken
 
-KEY = ".lock"
+FOLDER = ".lock"
 BEAT_S = 10.0  # between two renewals
 STILL_S = 3 * BEAT_S
 
 
 @contextmanager
-def lease(objects: Objects) -> Iterator[None]:
-    """Hold the lease of a prefix. Raises Busy; says so on standard error where the store cannot keep one."""
+def lease(objects: Objects, part: str = WHOLE) -> Iterator[None]:
+    """Hold a prefix, or a part of it such as "3-of-8". Raises Busy; says it where the store cannot keep a lease."""
     try:
-        held = _Held(objects)
+        held = _Held(objects, part)
     except NoConditions:
         print(f"{objects.url}: this store knows no conditional PUT, so nobody can see to it that only one run is at "
               "work: see to it yourself", file=sys.stderr)
         yield
         return
     try:
+        for key, _ in list(objects.list(FOLDER)):
+            # Of two that begin at once, each sees the other.
+            if _overlap(part, key.rpartition("/")[2]) and _watch(objects, key):
+                objects.delete(key)
         yield
     finally:
         held.release()
 
 
+def _overlap(ours: str, theirs: str) -> bool:
+    """Whether two parts have videos in common; shards of one count have none."""
+    counts = {part.partition("-of-")[2] for part in (ours, theirs)}
+    return ours != theirs and (WHOLE in (ours, theirs) or len(counts) > 1)
+
+
 class _Held:
     """A lease and the thread that renews it. Where it is lost all the same, the run is interrupted."""
 
-    def __init__(self, objects: Objects) -> None:
-        self.objects = objects
+    def __init__(self, objects: Objects, part: str) -> None:
+        self.objects, self.key = objects, f"{FOLDER}/{part}"
         self.me = {"machine": platform.node(), "here": here(), "process": os.getpid(), "run": uuid.uuid4().hex}
         self.etag = self._take()
         self.ended = threading.Event()
@@ -59,34 +70,16 @@ class _Held:
         self.ended.set()
         self.thread.join()
         with suppress(StorageError):  # it stands still now, and is anybody's soon
-            if self.etag and self._look()[1].get("run") == self.me["run"]:
-                self.objects.delete(KEY)
+            if self.etag and _look(self.objects, self.key)[1].get("run") == self.me["run"]:
+                self.objects.delete(self.key)
 
     def _take(self) -> str:
         while True:
             with suppress(Taken):
                 return self._put()
-            if dead := self._watch():
+            if dead := _watch(self.objects, self.key):
                 with suppress(Taken):
                     return self._put(dead)
-
-    def _watch(self) -> str:
-        """The ETag of a lease that is dead; "" if it is gone meanwhile. Raises Busy if it lives."""
-        first, holder = self._look()
-        who = f"process {holder.get('process')} on {holder.get('machine')}"
-        if not first or (holder.get("here") == here() and not alive(holder["process"])):
-            return first
-        print(f"{self.objects.url} was taken by {who}: watching for {STILL_S:g} s whether that still lives",
-              file=sys.stderr)
-        until = time.monotonic() + STILL_S
-        while time.monotonic() < until:
-            time.sleep(BEAT_S / 5)
-            now, _ = self._look()
-            if not now:
-                return ""
-            if now != first:
-                raise Busy(f"another run ({who}) is at work on {self.objects.url}: wait for it, or stop it")
-        return first
 
     def _renew(self) -> None:
         beats = 0
@@ -97,7 +90,7 @@ class _Held:
             except StorageError:
                 continue  # whoever works meets the same fault, and says it
             except Taken:
-                etag, holder = self._look()  # it may be this one, whose answer got lost
+                etag, holder = _look(self.objects, self.key)  # it may be this one, whose answer got lost
                 if holder.get("run") == self.me["run"]:
                     self.etag = etag
                     continue
@@ -108,17 +101,36 @@ class _Held:
                 return
 
     def _put(self, expected: str | None = None, beats: int = 0) -> str:
-        return self.objects.put(KEY, json.dumps({**self.me, "beats": beats}).encode(), expected)
+        return self.objects.put(self.key, json.dumps({**self.me, "beats": beats}).encode(), expected)
 
-    def _look(self) -> tuple[str, dict[str, Any]]:
-        """ETag and content of the lease, {} if nobody wrote it here; "" if there is none."""
-        try:
-            answer = self.objects.get(KEY)
-        except FileNotFoundError:
-            return "", {}
-        assert answer is not None
-        try:
-            holder = json.loads(b"".join(answer.parts()))
-        except ValueError:
-            holder = None
-        return answer.seen.etag, holder if isinstance(holder, dict) else {}
+
+def _watch(objects: Objects, key: str) -> str:
+    """The ETag of a lease that is dead; "" if it is gone meanwhile. Raises Busy if it lives."""
+    first, holder = _look(objects, key)
+    who = f"process {holder.get('process')} on {holder.get('machine')}"
+    if not first or (holder.get("here") == here() and not alive(holder["process"])):
+        return first
+    print(f"{objects.url} was taken by {who}: watching for {STILL_S:g} s whether that still lives", file=sys.stderr)
+    until = time.monotonic() + STILL_S
+    while time.monotonic() < until:
+        time.sleep(BEAT_S / 5)
+        now, _ = _look(objects, key)
+        if not now:
+            return ""
+        if now != first:
+            raise Busy(f"another run ({who}) is at work on {objects.url}: wait for it, or stop it")
+    return first
+
+
+def _look(objects: Objects, key: str) -> tuple[str, dict[str, Any]]:
+    """ETag and content of a lease, {} if nobody wrote it here; "" if there is none."""
+    try:
+        answer = objects.get(key)
+    except FileNotFoundError:
+        return "", {}
+    assert answer is not None
+    try:
+        holder = json.loads(b"".join(answer.parts()))
+    except ValueError:
+        holder = None
+    return answer.seen.etag, holder if isinstance(holder, dict) else {}

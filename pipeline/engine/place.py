@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.engine.s3 import Objects
 
 ORIGIN = ".origin.json"  # in a mirror's folder: of what it is one
+WHOLE = "whole"
 FORGET = "Delete this folder, it is a mirror of what lies elsewhere, and run it again"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # of a bucket, by S3's rules
 
@@ -107,8 +108,8 @@ class Place(Protocol):
         """Remove a file, if it is there."""
         ...
 
-    def reserved(self) -> AbstractContextManager[None]:
-        """Hold the place alone among machines. Raises Busy."""
+    def reserved(self, part: str) -> AbstractContextManager[None]:
+        """Hold all of the place (WHOLE), or a part such as "3-of-8", alone among machines. Raises Busy."""
         ...
 
     def anew(self, live: bool = False) -> "Place":
@@ -159,8 +160,8 @@ class Folder:
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
-    def reserved(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def reserved(self, part: str) -> AbstractContextManager[None]:
+        return nullcontext()  # a file's lock holds wherever the folder is shared
 
     def anew(self, live: bool = False) -> "Place":
         return self
@@ -181,11 +182,15 @@ def local(place: str | Path) -> Path:
         return Path(place)
     url = Url.parse(str(place))
     objects_below(url)
-    at = server()
-    mark = hashlib.sha256(f"{at} {url}".encode()).hexdigest()[:12]
+    mark = hashlib.sha256(f"{server()} {url}".encode()).hexdigest()[:12]
     folder = mirrors() / "-".join([url.bucket, *url.prefix.split("/")[-1:], mark])
-    write_record(folder / ORIGIN, {"url": str(url), "server": digest_of(at)})
+    write_origin(folder, url)
     return folder
+
+
+def write_origin(root: Path, url: Url) -> None:
+    """Make a folder the mirror of a URL. Raises StorageError, WriteError."""
+    write_record(root / ORIGIN, {"url": str(url), "server": digest_of(server())})
 
 
 def objects_below(url: Url) -> "Objects":

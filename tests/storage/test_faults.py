@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.engine import lease
-from pipeline.engine.lock import Busy, exclusive
-from pipeline.engine.place import StorageError, Url, local
+from pipeline.engine.lock import Busy, Shard, exclusive
+from pipeline.engine.place import WHOLE, StorageError, Url, local
 from pipeline.engine.s3 import NoConditions, Objects
 from pipeline.engine.store import Store
 from tests.e2e.conftest import call
@@ -112,7 +112,7 @@ def test_a_store_that_goes_away_stops_the_stage_and_blames_no_video(s3: Server, 
         breaking.join()
     assert "no answer from" in outcome.stage_errors["words"]
     assert outcome.quarantined == set()
-    assert [key for key in s3.names() if key != "toys/.lock"] == []
+    assert [key for key in s3.names() if not key.startswith("toys/.lock/")] == []
 
 
 def test_a_kill_in_mid_upload_leaves_nothing(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,13 +187,13 @@ def test_only_one_run_at_a_time_on_a_bucket(s3: Server, quick: None, monkeypatch
 def test_a_lease_that_stands_still_is_taken_over_and_its_holder_ends(s3: Server, quick: None,
                                                                      capsys: pytest.CaptureFixture[str]) -> None:
     with lease.lease(objects()):
-        s3.request("PUT", "art/toys/.lock", b'{"machine": "other", "process": 7, "run": "x"}')
+        s3.request("PUT", "art/toys/.lock/whole", b'{"machine": "other", "process": 7, "run": "x"}')
         with pytest.raises(KeyboardInterrupt):
             time.sleep(5)
     assert "taken over by process 7 on other" in capsys.readouterr().err
-    assert s3.names() == ["toys/.lock"]
+    assert s3.names() == ["toys/.lock/whole"]
     with lease.lease(objects()):  # that one is never renewed
-        assert b'"other"' not in s3.request("GET", "art/toys/.lock")
+        assert b'"other"' not in s3.request("GET", "art/toys/.lock/whole")
     assert s3.names() == []
 
 
@@ -206,6 +206,20 @@ def test_a_store_without_conditions_is_told(s3: Server, monkeypatch: pytest.Monk
     with lease.lease(objects()):
         pass
     assert "knows no conditional PUT" in capsys.readouterr().err
+
+
+def test_shards_of_one_count_run_side_by_side_and_others_give_way(s3: Server, quick: None) -> None:
+    parts = [Shard(1, 3), Shard(2, 3), Shard(1, 4), None]
+    outcomes = []
+    with lease.lease(objects(), "3-of-3"):
+        for part in parts:
+            try:
+                with lease.lease(objects(), part.name if part else WHOLE):
+                    outcomes.append("held")
+            except Busy as error:
+                outcomes.append(f"another run (process {os.getpid()} on" in str(error))
+    assert outcomes == ["held", "held", True, True]
+    assert s3.names() == []
 
 
 @pytest.mark.parametrize("arguments", [["detect", "a.mp4"], ["calibrate", "a.mp4"], ["events", "true", "x"]])
