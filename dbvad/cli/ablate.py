@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dbvad.cli.evaluate import Ends, Format
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 
 Style = Literal["table", "markdown", "latex"]
@@ -16,7 +17,7 @@ HOLDOUT = 0.2  # of the training videos, where --select holdout finds none set
 def ablate(
     ladder: Annotated[str, typer.Argument(help="modules, temporal, descriptions, frames, ours, levers, or "
                                            "a YAML file.")],
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    artifacts: ArtifactsOption = Path("artifacts"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the cells; ablations/LADDER.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 0-4 or 0,3,7.")] = "0-4",
     annotations: Annotated[Path | None, typer.Option(help="When events happen in the test videos.")] = None,

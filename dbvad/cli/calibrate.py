@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dbvad.cli.detect import Scale
+from dbvad.cli.places import here
 from dbvad.cli.say import say as print
 from pipeline.words import counted
 
@@ -30,7 +31,8 @@ def calibrate(
     camera: Annotated[str | None, typer.Option(help="The footage is of this camera; without it, of all.")] = None,
     feedback: Annotated[Path | None, typer.Option(help="Thumbs of `dbvad events` or `dbvad watch` (feedback.jsonl).")
                         ] = None,
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder for what is made of the footage.")
+    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", parser=here, metavar="FOLDER",
+                                            help="Folder for what is made of the footage.")
                          ] = Path("normal"),
     clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
     min_length: Annotated[float, typer.Option(min=0, help="Seconds; shorter events are none.")] = 1.0,

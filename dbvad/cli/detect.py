@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.places import here
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
 from pipeline.engine.printable import printable
 
@@ -31,8 +32,9 @@ def detect(
     paths: Annotated[list[str], typer.Argument(help="Videos, folders of videos, or patterns ('cam1/**/*.mp4').")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Run of `dbvad train`, or bundle of `dbvad export`.")
                      ] = Path("runs/default"),
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder for what is made of these videos; never "
-                                                                      "that of a training.")] = Path("detections"),
+    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", parser=here, metavar="FOLDER",
+                                            help="Folder for what is made of these videos; never that of a training.")
+                         ] = Path("detections"),
     clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Use the ONNX form of a bundle.")] = False,
     on: On = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, thresholds_of
 from pipeline.lists.events import Format
@@ -18,7 +19,7 @@ Row = Literal["markdown", "latex"]
 
 def evaluate(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders of `dbvad train`; runs/default.")] = None,
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    artifacts: ArtifactsOption = Path("artifacts"),
     annotations: Annotated[Path | None, typer.Option(help="When events happen in the test videos.")] = None,
     format: Annotated[Format, typer.Option(help="Format of the annotations.")] = "auto",
     ends: Annotated[Ends, typer.Option(help="Does an event's end frame belong to it?")] = "inclusive",

@@ -124,11 +124,12 @@ def read_index(store: Store, split: str) -> Index:
     manifest = manifest_of(store)
     entries = manifest.of(split)
     if not entries:
-        raise DataError(f"no {split} video in {store.root}: give videos the split {split!r} in the labels that "
+        raise DataError(f"no {split} video in {store}: give videos the split {split!r} in the labels that "
                         f"stages.yaml names, then {RUN_PIPELINE}")
     videos: list[Video] = []
     dropped, missing, makings = dict[str, str](), [], {}
-    for entry in entries:
+    by_id = {entry.video_id: entry for entry in entries}
+    for entry in map(by_id.__getitem__, store.ahead("ingest", by_id)):
         if reason := set_aside(store, entry, "score"):
             dropped[entry.video_id] = reason
             continue
@@ -253,11 +254,11 @@ def _mixed(makings: dict[str, tuple[Any, ...]]) -> str:
 def _check_kinds(index: Index, store: Store) -> None:
     abnormal = sum(video.abnormal for video in index.videos)
     if abnormal == 0:
-        raise DataError(f"none of the {len(index.videos)} training videos in {store.root} has a label, so there is "
+        raise DataError(f"none of the {len(index.videos)} training videos in {store} has a label, so there is "
                         f"nothing to learn: name folders, a CSV or official lists under `labels` in stages.yaml, then "
                         f"{RUN_PIPELINE}")
     if abnormal == len(index.videos):
-        raise DataError(f"all {abnormal} training videos in {store.root} are abnormal: add normal videos; the detector "
+        raise DataError(f"all {abnormal} training videos in {store} are abnormal: add normal videos; the detector "
                         f"learns from the contrast")
 
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dbvad import __version__
 from dbvad.detection.card import write_card
 from dbvad.training.checkpoint import MODEL, Facts, load_model
+from pipeline.engine.files import atomic_file
 from pipeline.engine.hashing import hash_file
-from pipeline.engine.store import atomic_file
 
 FORMAT = 1  # raised when an older dbvad could not read what a newer one writes
 MANIFEST, ONNX, CARD = "bundle.json", "detector.onnx", "README.md"
