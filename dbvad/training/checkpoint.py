@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from dbvad.model.detector import ClassHead, Detector
+from dbvad.model.memory import DescriptionMemory
 from dbvad.training.config import TrainConfig
 from pipeline.engine.files import Damaged, atomic_file, read_sealed, write_sealed
 
@@ -90,7 +91,9 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
         config = TrainConfig.model_validate_json(about["config"])
         raw = json.loads(about["facts"])
         facts = Facts(**raw | {"classes": tuple(raw["classes"])})
-        detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout)
+        remembered = _part(tensors, "detector.memory.")
+        memory = DescriptionMemory.restored(remembered, config.bins) if remembered else None
+        detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout, memory=memory)
         detector.load_state_dict(_part(tensors, "detector."))
         head = None
         if head_tensors := _part(tensors, "head."):
