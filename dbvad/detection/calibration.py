@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from dbvad.detection.bundle import CALIBRATION, ModelError
-from dbvad.evaluation.event_metrics import Recording, garwood, lowest, overlaps, with_on
+from dbvad.evaluation.event_metrics import Recording, garwood, lowest, meet, with_on
 from dbvad.scoring.events import Thresholds
 from dbvad.scoring.protocol import Protocol
 from pipeline.engine.config import Config
@@ -101,7 +101,7 @@ class Footage:
 
     def events(self, thresholds: Thresholds) -> int:
         """How many events detection raises where nothing happens."""
-        return sum(int((overlaps(recording.truth, recording.find(thresholds)) == 0).all(axis=0).sum())
+        return sum(int((~meet(recording.truth, recording.find(thresholds)).any(axis=0)).sum())
                    for recording in self.recordings)
 
     def marked_at(self, on: float) -> int:

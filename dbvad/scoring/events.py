@@ -3,12 +3,15 @@
 An event begins with a snippet of at least `on` and goes on while snippets have at least `off`. One that begins again
 within `merge_gap_s` of an event's end continues it; what is shorter than `min_length_s` after that is none. A
 `Tracker` decides snippet by snippet with what it has seen, so a recording and a live source give the same events.
+
+Times are floats of seconds, and their differences are rounded: 1.4 - 0.4 is a little less than 1. So, wherever times
+are compared, two that are less than SAME_S apart are one, as `longer` has it.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -17,6 +20,8 @@ from pipeline.engine.config import Config
 from pipeline.engine.files import digest
 
 OFF_SHARE = 0.6  # of `on`, where `off` is not named
+# Far below the length of a frame, far above the rounding of times of a hundred days (chosen here).
+SAME_S = 1e-6
 
 
 class Thresholds(Config):
@@ -139,7 +144,7 @@ class Tracker:
         return [Signal(Kind.END, event)] if event is not None and certain else []
 
     def _out_of_reach(self, start_s: float) -> bool:
-        return self._event is not None and start_s - self._event.end_s > self.thresholds.merge_gap_s
+        return self._event is not None and longer(start_s - self._event.end_s, self.thresholds.merge_gap_s)
 
     def _extend(self, snippet: Snippet) -> list[Signal]:
         if self._event is None:
@@ -157,7 +162,7 @@ class Tracker:
                               peak_s=snippet.start_s if higher else self._event.peak_s)
         if self._certain:
             return [Signal(Kind.UPDATE, self._event)]
-        self._certain = self._event.end_s - self._event.start_s >= self.thresholds.min_length_s
+        self._certain = not longer(self.thresholds.min_length_s, self._event.end_s - self._event.start_s)
         return [Signal(Kind.BEGIN, self._event)] if self._certain else []
 
 
@@ -187,9 +192,14 @@ def spans(edges_s: np.ndarray, scores: np.ndarray, thresholds: Thresholds) -> np
     starts, ends = edges_s[np.flatnonzero(inside == 1)], edges_s[np.flatnonzero(inside == -1)]
     if not len(starts):
         return np.zeros((0, 2))
-    apart = starts[1:] - ends[:-1] > thresholds.merge_gap_s
+    apart = longer(starts[1:] - ends[:-1], thresholds.merge_gap_s)
     found = np.column_stack([starts[np.append(True, apart)], ends[np.append(apart, True)]])
-    return found[found[:, 1] - found[:, 0] >= thresholds.min_length_s]
+    return found[~longer(thresholds.min_length_s, found[:, 1] - found[:, 0])]
+
+
+def longer(length_s: Any, than_s: Any) -> Any:
+    """Whether a time is longer than another (floats or arrays), by more than rounding makes it."""
+    return length_s - than_s > SAME_S
 
 
 def event_id(video: str, start_s: float, fingerprint: str) -> str:
