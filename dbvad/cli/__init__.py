@@ -46,7 +46,7 @@ app.add_typer(events.app, name="events")
 app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)
 app.command("report")(report.report)
-app.command("watch")(watch.watch)
+app.command("watch", cls=watch.WatchCommand)(watch.watch)
 app.command("doctor")(doctor.doctor)
 
 

@@ -17,11 +17,14 @@ from dbvad.detection.live.pages import Desk, bound, build, serve
 from dbvad.detection.live.reader import Shot
 from dbvad.detection.live.source import Sampling
 from dbvad.detection.live.watch import Watch
+from dbvad.detection.suggestions import Vocabulary
 from dbvad.scoring.events import Thresholds
 
 
 class NoScorer:
     """Cameras that nobody scores."""
+
+    vocabulary = Vocabulary()
 
     def recording(self) -> None:
         return None
