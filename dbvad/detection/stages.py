@@ -24,6 +24,7 @@ from pipeline.stages.score import ScoreParams
 if TYPE_CHECKING:
     from dbvad.detection.model import Loaded
 
+LIVE_TIMES = 24  # as long at most: the network runs once a snippet
 AGAIN = "delete the shards of this video and run the same command again"
 
 
@@ -39,6 +40,7 @@ class Detect:
         """Raises LookAheadError."""
         if protocol.look_ahead is not None:
             Windows(loaded.network.length, protocol.look_ahead)
+            self.timeout_s *= LIVE_TIMES
         self.path, self.form, self.fingerprint, self.device = loaded.path, loaded.form, loaded.fingerprint, device
         self.protocol, self.labels = protocol, loaded.labels
         self.crops: int = loaded.facts.recipe["score"]["crops"]
