@@ -93,16 +93,7 @@ class Describe:
 
     def engine(self, note: Note) -> Engine:
         """The engine that the parameters name, not started yet."""
-        given = self.params
-        if given.engine == "vllm":
-            from pipeline.instruments.vlm.vllm_server import VllmEngine
-
-            return VllmEngine(given.model, given.revision, given.vllm, max_pixels=given.max_pixels,
-                              in_flight=given.concurrency, logs=self.logs, progress=note)
-        from pipeline.instruments.vlm.transformers_local import TransformersEngine
-
-        return TransformersEngine(given.model, given.revision, device=given.device, precision=given.precision,
-                                  max_pixels=given.max_pixels)
+        return engine_of(self.params, self.logs, note)
 
     def _describe(self, engine: Engine, source: Source, store: Store) -> Product:
         if role(source) == "test":
@@ -120,6 +111,19 @@ class Describe:
                "prompt_tokens": answer.prompt_tokens, "output_tokens": answer.output_tokens,
                "latency_ms": answer.latency_ms, "flags": flags}
         return Product(pa.Table.from_pylist([row], schema=DESCRIBE.schema), {"frames": len(request.images)})
+
+
+def engine_of(params: DescribeParams, logs: Path, note: Note) -> Engine:
+    """The engine that the parameters name, not started yet. `logs`, `note`: as for Describe."""
+    if params.engine == "vllm":
+        from pipeline.instruments.vlm.vllm_server import VllmEngine
+
+        return VllmEngine(params.model, params.revision, params.vllm, max_pixels=params.max_pixels,
+                          in_flight=params.concurrency, logs=logs, progress=note)
+    from pipeline.instruments.vlm.transformers_local import TransformersEngine
+
+    return TransformersEngine(params.model, params.revision, device=params.device, precision=params.precision,
+                              max_pixels=params.max_pixels)
 
 
 def _ask(engine: Engine, request: Request) -> tuple[Answer, list[str]]:

@@ -86,30 +86,24 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._cut)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
 
     def _cut(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _end(self) -> None:
-        """Nobody is let in any more, and whoever is in is out before the loop stops."""
-        self._listening.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._cut()
-        await asyncio.sleep(0)  # for the transports to close
-
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._listening = self._loop.run_until_complete(asyncio.start_server(self._client, "127.0.0.1", self.port))
+        server = self._loop.run_until_complete(asyncio.start_server(self._client, "127.0.0.1", self.port))
         self._ready.set()
         self._loop.run_forever()
+        server.close()
+        self.mode = "pass"
+        self._cut()
+        if tasks := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=5))
+        self._loop.close()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.clients += 1
