@@ -210,9 +210,10 @@ def test_a_live_promise_is_of_live_scores_and_stands_beside_the_archives(
 def test_footage_that_was_trained_on_is_refused_or_told_of(world: World, model: Path, tmp_path: Path,
                                                            capsys: pytest.CaptureFixture[str]) -> None:
     """A copy under another name is the same footage."""
-    for name, new in (("train/normal/2.mp4", "quiet.mp4"), ("test/normal/a.mp4", "other.mp4")):
-        (tmp_path / "footage").mkdir(exist_ok=True)
-        shutil.copyfile(world.root / "videos" / name, tmp_path / "footage" / new)
+    (tmp_path / "footage").mkdir()
+    trained = next((world.root / "videos" / "train" / "normal").iterdir())
+    for video_file, name in ((trained, "quiet.mp4"), (world.tests / "normal" / "a.mp4", "other.mp4")):
+        shutil.copyfile(video_file, tmp_path / "footage" / name)
     words = ["calibrate", model, "--normal", tmp_path / "footage", "-a", tmp_path / "normal", "--per-day", 100_000,
              "--min-length", 0, "--device", "cpu"]
     assert call(*words) == 1
