@@ -48,7 +48,7 @@ app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)
 app.command("choose")(choose.choose)
 app.command("report")(report.report)
-app.command("watch")(watch.watch)
+app.command("watch", cls=watch.WatchCommand)(watch.watch)
 app.command("doctor")(doctor.doctor)
 
 
