@@ -220,6 +220,8 @@ def main() -> None:
             def carries(cameras: int) -> bool:
                 console.print(f"{cameras} cameras", style="dim")
                 figures = found[cameras] = measure(cameras, scorer, servers, folder, options.seconds)
+                if figures is None:
+                    console.print(f"not all came up within {START_S:.0f} s", style="red")
                 return figures is not None and figures.carried
 
             for cameras in COUNTS:
@@ -240,12 +242,13 @@ def main() -> None:
 
 
 def table(found: dict[int, Figures | None], clip: str, size: str) -> Table:
-    table = Table(box=box.SIMPLE, title=f"{clip}, {size} at {FPS} frames a second, a picture every {STRIDE}, {os.cpu_count()} cores")
+    title = f"{clip}, {size} at {FPS} frames a second, a picture every {STRIDE}, {os.cpu_count()} cores"
+    table = Table(title=title, box=box.SIMPLE, padding=0)
     for name in ("cameras", "fps", "scores/s", "p50 ms", "p95 ms", "dropped", "lost", "watch", "readers", "servers"):
         table.add_column(name, justify="right")
     for cameras, figures in sorted(found.items()):
         if figures is None:
-            table.add_row(str(cameras), f"not all came up within {START_S:.0f} s")
+            table.add_row(str(cameras), *["–"] * 9, style="red")
             continue
         median, p95 = figures.latency_ms
         rate = figures.scores / figures.seconds
