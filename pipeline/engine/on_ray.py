@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from pipeline.engine.cluster import Needs, RayCluster, fits, lacking
 from pipeline.engine.hand import Hand, Heard, Loss, Report
 from pipeline.engine.isolate import Local
+from pipeline.engine.place import Folder
 from pipeline.engine.plan import Unit
 from pipeline.engine.stage import Stage
 from pipeline.engine.store import Store
@@ -272,7 +273,7 @@ class Post:
         import ray
 
         self.node = f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
-        if not run_log.exists():
+        if isinstance(store.place, Folder) and not run_log.exists():
             return _unseen(self.node, store.root, "the artifacts folder")
         self.child = Local().hire(stage, store, log)
         return self.node

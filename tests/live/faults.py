@@ -25,7 +25,7 @@ def free_port() -> int:
     return port
 
 
-def until(true: Callable[[], Any], seconds: float = 20, step: Callable[[], Any] = lambda: time.sleep(0.02)) -> Any:
+def until(true: Callable[[], Any], seconds: float = 90, step: Callable[[], Any] = lambda: time.sleep(0.02)) -> Any:
     """Wait for something; AssertionError when it does not come."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -109,6 +109,26 @@ def test_an_event_appears_ends_and_its_clip_plays(opened: Opened, stage: Stage) 
     expect(page.locator("#viewer")).to_be_hidden()
 
 
+def test_what_is_withheld_is_marked_and_the_verdict_is_told(opened: Opened, stage: Stage) -> None:
+    page = opened.go()
+    for event in "ab":
+        stage.journal.hold(event)
+        stage.happen(event, "gate", "begin")
+    first, second = (page.locator(f"[data-id={event}]") for event in "ab")
+    expect(first.locator(".mark")).to_have_text("held")
+    stage.journal.release("a", verified="unverified")
+    expect(first.locator(".mark")).to_have_text("going on")
+    stage.journal.suppress("b")
+    stage.happen("b", "gate", "end", "clip")
+    stage.journal.add(kind="update", id="b", camera="gate", verified="refuted", explanation={"what": "a man jogs"})
+    for _ in range(2):
+        expect(second.locator(".mark")).to_have_text("suppressed")
+        expect(second.locator(".told")).to_have_text("a man jogs")
+        page.reload()
+    second.locator(".open").click()
+    expect(page.locator("#told")).to_contain_text("verdictrefuted")
+
+
 def test_a_clip_that_no_browser_plays_can_be_downloaded(opened: Opened, stage: Stage) -> None:
     stage.happen("a", "gate", "begin", "end", "clip")
     (stage.folder / "clips" / "a.mp4").write_bytes(b"no video")

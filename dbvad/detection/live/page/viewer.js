@@ -13,7 +13,8 @@ export async function openClip(event) {
   video.hidden = false;
   video.onerror = () => { $("unplayable").hidden = !video.hasAttribute("src"); };
   video.src = address;
-  $("told").replaceChildren(...Object.entries(TOLD).flatMap(([key, word]) => told(word, event.explanation?.[key])));
+  $("told").replaceChildren(...Object.entries(TOLD).flatMap(([key, word]) => told(word, event.explanation?.[key])),
+    ...told("verdict", event.verified));
   $("viewer").showModal();
   const answer = await fetch(`/api/clip/${event.id}.json`);
   if (answer.ok && $("viewer").open) showCurve(await answer.json(), video);
