@@ -42,6 +42,7 @@ class Facts:
     data: str  # fingerprint of the training data
     epoch: int  # how many epochs it has seen
     recipe: dict[str, Any] = field(default_factory=dict)  # how its snippets were made, see dbvad.data.dataset.Index
+    videos: tuple[str, ...] = ()  # content hashes of the training videos, held-out ones too, where they are known
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
     try:
         config = TrainConfig.model_validate_json(about["config"])
         raw = json.loads(about["facts"])
-        facts = Facts(**raw | {"classes": tuple(raw["classes"])})
+        facts = Facts(**raw | {name: tuple(raw.get(name, ())) for name in ("classes", "videos")})
         remembered = _part(tensors, "detector.memory.")
         memory = DescriptionMemory.restored(remembered, config.bins) if remembered else None
         detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout, memory=memory)

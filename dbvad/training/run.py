@@ -166,7 +166,8 @@ class Run:
                                        torch.from_numpy(self.data.labels[described]).to(self.device))
         index = self.data.index
         facts = Facts(self.data.classes, index.dim, index.feature_source, index.model, index.identity,
-                      self.data.fingerprint, epoch, index.recipe)
+                      self.data.fingerprint, epoch, index.recipe,
+                      tuple(sorted({video.content for video in index.videos if video.content})))
         return Model(self.network.detector, head, self.config, facts)
 
     @torch.inference_mode()
@@ -225,7 +226,8 @@ def refuse_to_mix(out: Path, overwrite: bool) -> None:
 
 def clear(out: Path) -> None:
     """Make the run folder, without the files of an older run. Raises TrainError."""
-    for name in (MODEL, CHECKPOINT, BEST, "log.jsonl", "train.json", "config.yaml", "result.json", "scores.parquet"):
+    for name in (MODEL, CHECKPOINT, BEST, "log.jsonl", "train.json", "config.yaml", "result.json", "scores.parquet",
+                 "calibration.json"):
         (out / name).unlink(missing_ok=True)
     for folder in ("epochs", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)

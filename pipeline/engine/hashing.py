@@ -1,7 +1,6 @@
 """Content hashes of files, remembered by size and time of change, so that an unchanged file is read once."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from pipeline.engine.files import Damaged, read_record, write_record
 
 CHUNK = 4 << 20
+Stamp = tuple[int, int | str]  # bytes, and what changes with the content: time of change, ETag
 
 
 def hash_file(path: Path) -> str:
@@ -20,8 +20,14 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
+def stamp_of(path: Path) -> Stamp:
+    """Size and time of change. Raises OSError."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 class HashCache:
-    """Hashes by key (a video id: the folder may move), valid while size and mtime stay; stored as one JSON file.
+    """Hashes by key (a video id: the folder may move), valid while the stamp stays; stored as one JSON file.
 
     It saves reading, never decides what is done: a file that was touched is read again and hashes as before.
     """
@@ -33,15 +39,18 @@ class HashCache:
             self.known = read_record(path, "Nothing needs doing")["files"]
         self.changed = False
 
-    def is_fresh(self, key: str, stat: os.stat_result) -> bool:
+    def is_fresh(self, key: str, stamp: Stamp) -> bool:
         """Whether the hash under `key` can be told without reading the file."""
-        return self.known.get(key, [])[:2] == [stat.st_size, stat.st_mtime_ns]
+        return self.known.get(key, [])[:2] == list(stamp)
 
     def hash(self, key: str, path: Path, read: Callable[[Path], str] = hash_file) -> str:
         """The hash of the file at `path`. Raises OSError."""
-        stat = path.stat()
-        if not self.is_fresh(key, stat):
-            self.known[key] = [stat.st_size, stat.st_mtime_ns, read(path)]
+        return self.remembered(key, stamp_of(path), lambda: read(path))
+
+    def remembered(self, key: str, stamp: Stamp, read: Callable[[], str]) -> str:
+        """The hash of what has this stamp; `read` tells it where it is not known."""
+        if not self.is_fresh(key, stamp):
+            self.known[key] = [*stamp, read()]
             self.changed = True
         return str(self.known[key][2])
 

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.engine.files import Damaged
 from pipeline.engine.sealed import Unsealed
 from pipeline.engine.stage import Source, Stage, basis, fingerprint
-from pipeline.engine.store import Store, look
+from pipeline.engine.store import Store
 
 
 class State(StrEnum):
@@ -74,7 +74,7 @@ def _judge(stage: str, source: Source, print_: str, base: dict[str, Any], inputs
     except Damaged:
         again = "; its record in quarantine is damaged, so it is tried again"
     try:
-        footer = look(store.path(stage, source.video_id))
+        footer = store.look(store.path(stage, source.video_id))
     except FileNotFoundError:
         return State.MISSING, f"no shard yet{again}"
     except (Unsealed, OSError) as error:

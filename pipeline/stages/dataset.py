@@ -1,39 +1,49 @@
 """The dataset section of stages.yaml, and the listing of its videos."""
 
-import os
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.engine.config import Config, ConfigError
 from pipeline.engine.hashing import HashCache
+from pipeline.engine.place import StorageError, Url
 from pipeline.engine.stage import BadVideo, Source
-from pipeline.instruments.sniff import looks_like_video
 from pipeline.lists.remarks import Remark
 from pipeline.stages.labels import (
     SPLITS,
-    VIDEO_SUFFIXES,
     Reader,
     from_csv,
     from_folders,
     from_ucf_crime,
     from_xd_violence,
 )
+from pipeline.stages.video_files import VideoFile, files_of
 from pipeline.words import counted
 
 HASH_THREADS = 4
 
 
-class Dataset(Config):
-    """Which videos there are, and what is known of them. Paths are relative to the configuration file."""
+def _place(value: Any) -> Any:
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    try:
+        return Url.parse(value)
+    except StorageError as error:
+        raise ValueError(str(error)) from None
 
-    videos: Path = Path("videos")
+
+class Dataset(Config):
+    """Which videos there are, and what is known of them. Paths are relative to the configuration file.
+
+    `videos`: a folder, or s3://bucket/prefix.
+    """
+
+    videos: Annotated[Path | Url, BeforeValidator(_place)] = Path("videos")
     labels: Literal["folders", "csv", "ucf-crime", "xd-violence"] = "folders"
     labels_file: Path | None = None
     train_list: Path | None = None
@@ -58,7 +68,7 @@ class Dataset(Config):
     def relative_to(self, folder: Path) -> "Dataset":
         """The same dataset with its paths taken from `folder`."""
         paths = {name: folder / value for name in ("videos", "labels_file", "train_list", "test_list")
-                 if (value := getattr(self, name)) is not None}
+                 if isinstance(value := getattr(self, name), Path)}
         return self.model_copy(update=paths)
 
     def reader(self) -> Reader:
@@ -94,38 +104,30 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
     total)` counts bytes of the files that have to be read. Raises ConfigError when there is no folder or no video.
     """
     root = dataset.videos
-    if not root.is_dir():
-        raise ConfigError(f"no videos folder at {root}: set dataset.videos in stages.yaml to the folder of your videos")
     read = dataset.reader()
     others: Counter[str] = Counter()
-    found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(files_below(root)):
-        video_id = id_of(path, root)
-        if is_hidden(path):
+    found: dict[str, list[VideoFile]] = defaultdict(list)
+    for file in files_of(root):
+        if file.hidden:
             others["hidden"] += 1
-        elif may_be_video(path) or (dataset.names_files and read(video_id) is not None):
-            found[video_id].append(path)
+        elif file.may_be_video() or (dataset.names_files and read(file.video_id) is not None):
+            found[file.video_id].append(file)
         else:
-            others[path.suffix.lower() or "without suffix"] += 1
+            others[file.path.suffix.lower() or "without suffix"] += 1
     if not found:
         raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
                           f"stages.yaml to the folder of your videos")
-    files = [(video_id, paths[0]) for video_id, paths in sorted(found.items())]
+    files = [(video_id, same[0]) for video_id, same in sorted(found.items())]
     read = read.over(found)
-    inside = root.resolve()
-    sizes = {video_id: path.stat().st_size for video_id, path in files
-             if path.is_file() and not cache.is_fresh(video_id, path.stat())}
+    sizes = {video_id: _unread(video_id, file, cache) for video_id, file in files}
     total, done = sum(sizes.values()), 0
 
-    def hashed(item: tuple[str, Path]) -> tuple[str, BadVideo | None]:
-        video_id, path = item
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-            return "", BadVideo("outside", f"a link that leads out of the videos folder, to {os.readlink(path)}",
-                                "copy what it leads to into the folder, or point dataset.videos where it leads")
-        if path.exists() and not path.is_file():
-            return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
+    def hashed(item: tuple[str, VideoFile]) -> tuple[str, BadVideo | None]:
+        video_id, file = item
+        if problem := file.problem():
+            return "", problem
         try:
-            return cache.hash(video_id, path), None
+            return cache.remembered(video_id, file.stamp(), file.read_hash), None
         except FileNotFoundError:
             return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
                                 "put the video there, or remove the link")
@@ -135,8 +137,8 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
 
     sources = []
     with ThreadPoolExecutor(HASH_THREADS) as threads:
-        for (video_id, path), (digest, problem) in zip(files, threads.map(hashed, files), strict=True):
-            done += sizes.get(video_id, 0)
+        for (video_id, file), (digest, problem) in zip(files, threads.map(hashed, files), strict=True):
+            done += sizes[video_id]
             tick(done, total)
             facts = read(video_id)
             if problem is None and len(found[video_id]) > 1:
@@ -146,11 +148,21 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
                 problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
                                    _LABEL_REMEDY[dataset.labels])
             given = {"split": facts.split, "labels": list(facts.labels)} if facts else {"split": "", "labels": []}
-            size = path.stat().st_size if problem is None else 0
+            size = file.stamp()[0] if problem is None else 0
             # what cannot be read is known by its problem: another problem is looked at anew
-            sources.append(Source(video_id, path, digest or str(problem), size, given, problem))
+            sources.append(Source(video_id, file.path, digest or str(problem), size, given, problem,
+                                  stored=file.stored))
     cache.save()
     return Listing(sources, others, read.remarks())
+
+
+def _unread(video_id: str, file: VideoFile, cache: HashCache) -> int:
+    """Bytes that have to be read to know a file's hash."""
+    try:
+        stamp = file.stamp()
+    except OSError:
+        return 0
+    return 0 if file.problem() or cache.is_fresh(video_id, stamp) else stamp[0]
 
 
 def told(others: Counter[str]) -> str:
@@ -174,35 +186,3 @@ def summary(sources: list[Source]) -> str:
     parts = [f"{split} {counts[split, False]} normal + {counts[split, True]} abnormal" for split in SPLITS]
     rest = counts["", False]
     return f"{counted(len(sources), 'video')}: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder; hidden folders and linked ones are not gone into, but listed themselves."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from files_below(Path(entry.path))
-        else:
-            yield Path(entry.path)
-
-
-def is_hidden(path: Path) -> bool:
-    """By the habit of Unix."""
-    return path.name.startswith(".")
-
-
-def may_be_video(path: Path) -> bool:
-    """By its suffix or else by its first bytes; what is no regular file is listed for its problem to be told."""
-    return path.suffix.lower() in VIDEO_SUFFIXES or os.path.isdir(path) or (path.is_file() and looks_like_video(path))
-
-
-def id_of(path: Path, root: Path) -> str:
-    """The path below the root, composed (NFC), for folders that were on a Mac spell ü as u and two dots.
-
-    Bytes that are no UTF-8 are spelt out, so that every id is printable and unique.
-    """
-    shown = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", shown)
