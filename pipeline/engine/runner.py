@@ -65,7 +65,7 @@ class Run:
         self.suspects: set[tuple[str, str]] = set()  # were in flight together when their hand had to go
         self.moves: Counter[tuple[str, str]] = Counter()  # how often the node was lost that worked on a unit
         self.lost_nodes: set[str] = set()  # of which the user knows
-        self.unlucky: Counter[str] = Counter()  # hands lost with their node, with none in between that got ready
+        self.unlucky: Counter[str] = Counter()  # hands lost before they were ready, with none in between that was
         self.alike: Counter[str] = Counter()
         self.outcome = Outcome()
         self.units = {(unit.stage, unit.video_id): unit for unit in units}
@@ -193,10 +193,10 @@ class Run:
         if loss.reason not in self.lost_nodes:
             self.lost_nodes.add(loss.reason)
             self.reporter.note(f"{loss.reason}: what it had in hand is handed out anew", style="yellow")
-        self.unlucky[hand.stage.name] += 1
+        self.unlucky[hand.stage.name] += not hand.ready
         if self.unlucky[hand.stage.name] >= ALIKE:
-            self._break(hand.stage.name, f"{ALIKE} workers in a row were lost, the last as {loss.reason}: "
-                                         f"{loss.remedy}")
+            self._break(hand.stage.name, f"{ALIKE} workers in a row were lost before they could begin, the last: "
+                                         f"{loss.reason}; see what ends them on their nodes")
 
     def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0) -> None:
         try:

@@ -5,15 +5,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from pipeline.engine import on_ray as engine
 from pipeline.engine.cluster import Needs, RayCluster
-from pipeline.engine.on_ray import NoCluster, on_ray
+from pipeline.engine.hand import Hand
+from pipeline.engine.on_ray import Away, Crew, NoCluster, on_ray
 from tests.engine.nodes import Nodes, nodes
 from tests.engine.test_interruptions import wait_for
 from tests.engine.toys import Toy
@@ -87,9 +90,9 @@ def test_tables_and_quarantine_are_those_of_one_machine(cluster: Nodes, world: W
 @pytest.mark.parametrize("only_raylet", [False, True], ids=["whole-node", "raylet"])
 def test_what_a_lost_node_held_is_done_by_others(cluster: Nodes, world: World, alone: dict[str, Any],
                                                   only_raylet: bool, capfd: pytest.CaptureFixture[str]) -> None:
-    second = cluster.join(2)
+    second = cluster.join(1)
     death = soon(lambda: len(world.store.shards("words")) > 2, lambda: cluster.kill(second, only_raylet=only_raylet))
-    run_on(cluster, world.write(**TEXTS), chain(world, 4))
+    run_on(cluster, world.write(**TEXTS), chain(world, 3))
     death.join()
     assert world.rows() == alone
     assert world.leftovers() == []
@@ -140,6 +143,42 @@ def test_what_no_node_has_is_said_and_not_waited_for_for_ever(cluster: Nodes, wo
     assert world.outcome.stage_errors["words"].startswith(
         "a worker wants 1 CPU and 1 GPU, and no node has that: there are 2 CPUs. Lower words.cpus")
     assert world.outcome.count("quarantined") == 0
+
+
+def test_a_hand_with_nothing_to_do_makes_room_for_a_stage_that_has_none(world: World, monkeypatch: pytest.MonkeyPatch,
+                                                                        ) -> None:
+    """Else a stage whose node was lost would wait for ever for the CPUs of the next, which waits for it."""
+    class Silent(Away):
+        def __init__(self, stage: Toy, placed: bool, waited: float) -> None:
+            Hand.__init__(self, stage)
+            self.placed, self.since, self.wanted, self.own = placed, time.monotonic() - waited, {"CPU": 1.0}, []
+
+        def stop(self) -> None:
+            self.stopping = True
+
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+    words, upper = chain(world)
+    crew = Crew(world.root / "log", 60, {})
+    placed, fresh, waiting = Silent(upper, True, 99), Silent(words, False, 1), Silent(words, False, 30)
+    crew._look_after([placed, fresh])
+    assert not placed.stopping
+    crew.looked = 0
+    crew._look_after([placed, waiting])
+    assert placed.stopping
+    assert [report.fault["reason"] for report in waiting.own] == [
+        "waits for 1 CPU on one node: the nodes that have it are taken"]
+
+
+def test_a_node_without_the_code_stops_the_stage_at_once(cluster: Nodes, world: World,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = ModuleType("only_here")
+    monkeypatch.setitem(sys.modules, "only_here", gone)
+    monkeypatch.setattr(engine, "Post", type("Post", (engine.Post,), {"__module__": "only_here"}))
+    gone.Post = engine.Post
+    run_on(cluster, world.write(a="one"))
+    assert world.outcome.stage_errors["words"] == (
+        "a worker cannot start (ModuleNotFoundError: No module named 'only_here'): install dbvad[ray] on every node, "
+        "in the version that this machine has")
 
 
 def test_a_node_that_does_not_see_the_artifacts_blames_no_video(cluster: Nodes, world: World,
