@@ -21,6 +21,7 @@ from dbvad.cli import (
     export,
     importing,
     pipeline,
+    places,
     report,
     sql,
     train,
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is no UTF-8, a name that is none
     try:
+        places.refuse_urls(sys.argv[1:] if arguments is None else arguments)
         code = app(args=arguments, standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt  # Typer makes an exit code of it

@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def watch(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "dbvad", "watch", *map(str, words)], capture_output=True, text=True,
-                          timeout=100, env=os.environ | {"OMP_NUM_THREADS": "1"})
+                          timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def test_a_file_from_end_to_end(run: Path, tmp_path: Path) -> None:

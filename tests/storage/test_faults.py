@@ -222,6 +222,18 @@ def test_shards_of_one_count_run_side_by_side_and_others_give_way(s3: Server, qu
     assert s3.names() == []
 
 
+@pytest.mark.parametrize("arguments", [
+    ["train", "--out", "s3://art/run"], ["train", "--out=s3://art/run"], ["report", "s3://art/run"],
+    ["detect", "s3://art/a.mp4"], ["evaluate", "run", "-a", "s3://art/a", "--annotations", "s3://art/events.csv"]])
+def test_a_url_where_a_path_is_wanted_makes_no_folder_of_it(arguments: list[str], tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(*arguments) == 1
+    assert "a URL of a store goes to --artifacts" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("arguments", [["detect", "a.mp4"], ["calibrate", "a.mp4"], ["events", "true", "x"]])
 def test_commands_that_keep_more_than_shards_want_a_folder(arguments: list[str], capsys: pytest.CaptureFixture[str],
                                                            ) -> None:
