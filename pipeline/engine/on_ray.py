@@ -237,16 +237,20 @@ class Away(Hand):
         except RayActorError as error:
             if not error.actor_init_failed:
                 return Heard(own, Loss("node", self._end(), WITH_NODE))
-            said = Heard([Report("stage_error", fault={"reason": NOT_THERE.format(_first(error))})])
+            said = self._broken(NOT_THERE.format(_first(error)))
         except Exception as error:  # the code there is not the code here, or Ray's own trouble
-            said = Heard([Report("stage_error", fault={"reason": _first(error)})])
+            said = self._broken(_first(error))
         if isinstance(said, str):  # the name of its node
             self.node, self.placed, said = said, True, Heard()
         for report in said.reports:
-            if report.kind == "stage_error" and self.node:
+            if report.kind == "stage_error" and self.node not in report.fault["reason"]:
                 report.fault["reason"] += f" (on node {self.node})"
             self.account(report)
         return Heard(own + said.reports, said.loss)
+
+    def _broken(self, reason: str) -> Heard:
+        """The stage cannot go on, and of no video that it holds anything more will be heard."""
+        return Heard([Report("stage_error", video_id, fault={"reason": reason}) for video_id in [*self.units] or [""]])
 
     def _end(self) -> str:
         if self.node:
@@ -289,7 +293,7 @@ class Post:
 
         self.node = f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
         if isinstance(store.place, Folder) and not run_log.exists():
-            return _unseen(self.node, store.root, "the artifacts folder")
+            return Heard([_unseen(self.node, store.root, "the artifacts folder")])
         self.child = Local().hire(stage, store, log)
         return self.node
 
@@ -298,10 +302,12 @@ class Post:
 
         An order says whether the run saw the video: what is there and cannot be seen from here is no fault of it.
         """
-        for unit, seen in orders:
-            if seen and not unit.source.path.exists():
-                return _unseen(self.node, unit.source.path, f"the video {unit.video_id}")
-            self.child.send(unit)
+        unseen = [unit for unit, seen in orders if seen and not unit.source.path.exists()]
+        for unit, _ in orders:
+            if unit not in unseen:
+                self.child.send(unit)
+        if unseen:
+            return Heard([_unseen(self.node, unit.source.path, "the video", unit.video_id) for unit in unseen])
         until = time.monotonic() + seconds
         while True:
             heard = self.child.hear()
@@ -316,10 +322,10 @@ class Post:
         return Heard(loss=Loss("crash", "it was told to end", ""))
 
 
-def _unseen(node: str, path: Path, what: str) -> Heard:
+def _unseen(node: str, path: Path, what: str, video_id: str = "") -> Report:
     reason = (f"node {node} does not see {what}, {path}: videos and artifacts must lie in folders that all nodes share "
               "under one path (NFS or alike)")
-    return Heard([Report("stage_error", fault={"reason": reason})])
+    return Report("stage_error", video_id, fault={"reason": reason})
 
 
 def _first(error: Exception) -> str:

@@ -199,8 +199,8 @@ def test_a_video_that_only_its_node_does_not_see_is_not_blamed(world: World) -> 
     post.node = "n1"
     (world.videos / "a.txt").unlink()
     (report,) = post.step([(unit, True)], 0).reports
-    assert report.kind == "stage_error"
-    assert "node n1 does not see the video a.txt" in report.fault["reason"]
+    assert (report.kind, report.video_id) == ("stage_error", "a.txt")
+    assert f"node n1 does not see the video, {world.videos / 'a.txt'}: " in report.fault["reason"]
 
 
 def test_without_a_cluster_one_line_says_so(world: World) -> None:
