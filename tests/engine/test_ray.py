@@ -69,7 +69,7 @@ def log(world: World) -> str:
 def soon(when: Callable[[], bool], then: Callable[[], object]) -> threading.Thread:
     """In another thread, while a run goes on."""
     def look() -> None:
-        wait_for(when)
+        wait_for(when, seconds=120)
         then()
 
     thread = threading.Thread(target=look)
@@ -104,7 +104,7 @@ def test_what_a_lost_node_held_is_done_by_others(cluster: Nodes, world: World, a
 
 def test_a_node_that_joins_late_is_used(cluster: Nodes, world: World, alone: dict[str, Any]) -> None:
     driver = start(cluster, world.write(**TEXTS), cpus=3)
-    wait_for(lambda: "a worker wants 3 CPUs, and no node has that" in log(world))
+    wait_for(lambda: "a worker wants 3 CPUs, and no node has that" in log(world), seconds=120)
     late = cluster.join(3)
     said, _ = driver.communicate(timeout=120)
     assert (driver.returncode, said) == (0, "")
@@ -115,7 +115,7 @@ def test_a_node_that_joins_late_is_used(cluster: Nodes, world: World, alone: dic
 def test_a_driver_that_was_killed_leaves_nothing_and_goes_on(cluster: Nodes, world: World, alone: dict[str, Any],
                                                             ) -> None:
     driver = start(cluster, world.write(**TEXTS))
-    wait_for(lambda: len(world.store.shards("words")) > 2)
+    wait_for(lambda: len(world.store.shards("words")) > 2, seconds=120)
     assert cluster.children()
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
@@ -130,7 +130,7 @@ def test_a_driver_that_was_killed_leaves_nothing_and_goes_on(cluster: Nodes, wor
 
 def test_sigterm_ends_a_driver_and_its_actors(cluster: Nodes, world: World) -> None:
     driver = start(cluster, world.write(**TEXTS))
-    wait_for(lambda: len(world.store.shards("words")) > 2)
+    wait_for(lambda: len(world.store.shards("words")) > 2, seconds=120)
     driver.send_signal(signal.SIGTERM)
     said, _ = driver.communicate(timeout=60)
     assert (driver.returncode, said) == (130, "")
