@@ -16,7 +16,7 @@ from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
 from pipeline.engine.spawn import interrupts_held
 from pipeline.engine.stage import Source, Stage
-from pipeline.engine.store import Store
+from pipeline.engine.store import Store, file_name
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
 
 POLL_S = 0.2  # how often deadlines and memory are looked at
@@ -253,13 +253,15 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         units, blocked = todo(plan, options)
         units = limited(units, limit)
         again = {(unit.stage, unit.video_id) for unit in units}
-        before = {unit.video_id for key, unit in plan.items()
-                  if unit.state is State.QUARANTINED and asked_for(unit, options) and key not in again}
+        before = {unit.video_id for unit in plan.not_done()
+                  if unit.state is State.QUARANTINED and asked_for(unit, options)
+                  and (unit.stage, unit.video_id) not in again}
         if not units:
             return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, wanting(blocked))
         run_id = time.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
         logs = store.root / "runs" / run_id
-        totals = {stage.name: sum(unit.stage == stage.name for unit in units) for stage in stages}
+        per_stage = Counter(unit.stage for unit in units)
+        totals = {name: per_stage[name] for name in names}
         with Reporter(console, logs.with_suffix(".jsonl"), totals) as reporter:
             run = Run(stages, units, store, reporter, options, logs)
             try:
@@ -274,7 +276,9 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
 
 def _tidy_quarantine(plan: Plan, store: Store) -> None:
     """Release videos whose shard is there: an interrupted run published it and had no time to."""
-    if store.shards("quarantine"):
-        for unit in plan.values():
-            if unit.state is State.DONE:
-                store.release(unit.stage, unit.video_id)
+    aside = {str(path) for path in store.shards("quarantine")}
+    for name, undone in plan.undone.items() if aside else ():
+        folder = store.root / "quarantine" / name
+        for number, source in enumerate(plan.sources):
+            if number not in undone and f"{folder}/{file_name(source.video_id)}.parquet" in aside:
+                store.release(name, source.video_id)
