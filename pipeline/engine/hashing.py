@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.engine.files import Damaged, read_record, write_record
 
 CHUNK = 4 << 20
+UNKNOWN: list[int | str] = [-1, -1, ""]
 
 
 def hash_file(path: Path) -> str:
@@ -33,17 +34,20 @@ class HashCache:
             self.known = read_record(path, "Nothing needs doing")["files"]
         self.changed = False
 
-    def is_fresh(self, key: str, stat: os.stat_result) -> bool:
-        """Whether the hash under `key` can be told without reading the file."""
-        return self.known.get(key, [])[:2] == [stat.st_size, stat.st_mtime_ns]
+    def fresh(self, key: str, stat: os.stat_result) -> str | None:
+        """The hash under `key` if it can be told without reading the file."""
+        size, changed, found = self.known.get(key, UNKNOWN)
+        return str(found) if size == stat.st_size and changed == stat.st_mtime_ns else None
 
     def hash(self, key: str, path: Path, read: Callable[[Path], str] = hash_file) -> str:
         """The hash of the file at `path`. Raises OSError."""
         stat = path.stat()
-        if not self.is_fresh(key, stat):
-            self.known[key] = [stat.st_size, stat.st_mtime_ns, read(path)]
+        found = self.fresh(key, stat)
+        if found is None:
+            found = read(path)
+            self.known[key] = [stat.st_size, stat.st_mtime_ns, found]
             self.changed = True
-        return str(self.known[key][2])
+        return found
 
     def save(self) -> None:
         """Write the cache whole or not at all; nothing if nothing changed."""

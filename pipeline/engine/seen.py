@@ -5,15 +5,16 @@ shard whose footer it has read and found current, as a digest of
 
     name, fingerprint, inode, size, time of change (mtime), time of status change (ctime)
 
-and a later plan that meets the same digest takes the shard for what it was. The notes are derived and say nothing that a
-footer did not: one file a stage, sealed and replaced whole, so that after kill -9 there are the old ones or the new
+and a later plan that meets the same digest takes the shard for what it was. The notes are derived and say nothing that
+a footer did not: one file a stage, sealed and replaced whole, so that after kill -9 there are the old ones or the new
 ones. Where they are damaged or missing, or a stamp differs in anything, the footer is read. A foreign writer cannot
-hide: no program can set ctime, to write in place or to put mtime back sets it to now, and another file in the same place
-has another inode. Two writes within one tick of the file system's clock may look alike, so a shard is noted only when
-its ctime lies SETTLED_NS behind that clock, which is read off a file made for it, whatever the clock of this machine
-says. Artifacts that are copied elsewhere are read once more. Two things no stamp shows: a clock set back so that a later
-write of the same size meets the very tick of the first, and a disk that rots; readers of a shard, which check what they
-read, and `dbvad artifacts verify` find those.
+hide: no program can set ctime; to write in place, or to put mtime back, sets it to now, and another file in the same
+place has another inode. Two writes within one tick of the file system's clock may look alike, so a shard is noted only
+when its ctime lies SETTLED_NS behind that clock, which is read off a file made for it, whatever the clock of this
+machine says. Artifacts that are copied elsewhere are read once more.
+
+Two things no stamp shows: a clock set back so that a later write of the same size meets the very tick of the first, and
+a disk that rots. Readers of a shard, who check what they read, and `dbvad artifacts verify` find those.
 """
 
 import os
@@ -61,7 +62,7 @@ class Seen:
     def save(self) -> None:
         """Keep what is new. A plan of a few videos adds to what is known, one of most of them replaces it."""
         most = 2 * len(self.now) >= len(self.before)
-        if most and self.now != self.before or not self.now <= self.before:
+        if (most and self.now != self.before) or not self.now <= self.before:
             with suppress(OSError):  # who may only read the artifacts reads their footers
                 write_sealed(self.file, b"".join(sorted(self.now if most else self.now | self.before)))
 

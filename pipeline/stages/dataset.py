@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -19,6 +20,7 @@ from pipeline.lists.remarks import Remark
 from pipeline.stages.labels import (
     SPLITS,
     VIDEO_SUFFIXES,
+    Facts,
     Reader,
     from_csv,
     from_folders,
@@ -98,59 +100,66 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
         raise ConfigError(f"no videos folder at {root}: set dataset.videos in stages.yaml to the folder of your videos")
     read = dataset.reader()
     others: Counter[str] = Counter()
-    found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(files_below(root)):
-        video_id = id_of(path, root)
-        if is_hidden(path):
+    found: dict[str, list[_File]] = defaultdict(list)
+    for name, entry in _below(str(root)):
+        video_id = _id(name)
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if entry.name.startswith("."):
             others["hidden"] += 1
-        elif may_be_video(path) or (dataset.names_files and read(video_id) is not None):
-            found[video_id].append(path)
+        elif suffix in VIDEO_SUFFIXES or may_be_video(Path(entry.path)) or (
+                dataset.names_files and read(video_id) is not None):
+            found[video_id].append(_file(entry, video_id, cache))
         else:
-            others[path.suffix.lower() or "without suffix"] += 1
+            others[suffix or "without suffix"] += 1
     if not found:
         raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
                           f"stages.yaml to the folder of your videos")
-    files = [(video_id, paths[0]) for video_id, paths in sorted(found.items())]
-    read = read.over(found)
-    inside = root.resolve()
-    sizes = {video_id: path.stat().st_size for video_id, path in files
-             if path.is_file() and not cache.is_fresh(video_id, path.stat())}
-    total, done = sum(sizes.values()), 0
-
-    def hashed(item: tuple[str, Path]) -> tuple[str, BadVideo | None]:
-        video_id, path = item
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-            return "", BadVideo("outside", f"a link that leads out of the videos folder, to {os.readlink(path)}",
-                                "copy what it leads to into the folder, or point dataset.videos where it leads")
-        if path.exists() and not path.is_file():
-            return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
-        try:
-            return cache.hash(video_id, path), None
-        except FileNotFoundError:
-            return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
-                                "put the video there, or remove the link")
-        except OSError as error:
-            return "", BadVideo("unreadable", f"cannot be read: {error.strerror or error}",
-                                "make the file readable, or remove it")
-
-    sources = []
+    files = {video_id: found[video_id][0] for video_id in sorted(found)}
+    read = read.over(files)
+    unread = {video_id: file for video_id, file in files.items() if not file.hash}
+    total, done = sum(file.size for file in unread.values()), 0
+    read_now: dict[str, tuple[str, BadVideo | None]] = {}
+    hashed = partial(_hash, inside=root.resolve(), cache=cache)
     with ThreadPoolExecutor(HASH_THREADS) as threads:
-        for (video_id, path), (digest, problem) in zip(files, threads.map(hashed, files), strict=True):
-            done += sizes.get(video_id, 0)
+        for (video_id, file), answer in zip(unread.items(), threads.map(hashed, unread.items()), strict=True):
+            read_now[video_id] = answer
+            done += file.size
             tick(done, total)
-            facts = read(video_id)
-            if problem is None and len(found[video_id]) > 1:
-                problem = BadVideo("same_name", "two files have this name, in two forms of Unicode",
-                                   "rename one of them")
-            if facts is None and problem is None:
-                problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
-                                   _LABEL_REMEDY[dataset.labels])
-            given = {"split": facts.split, "labels": list(facts.labels)} if facts else {"split": "", "labels": []}
-            size = path.stat().st_size if problem is None else 0
-            # what cannot be read is known by its problem: another problem is looked at anew
-            sources.append(Source(video_id, path, digest or str(problem), size, given, problem))
+    sources, shared = [], dict[Facts | None, dict[str, Any]]()  # a million videos share few facts
+    for video_id, file in files.items():
+        digest, problem = read_now.get(video_id, (file.hash, None))
+        facts = read(video_id)
+        if problem is None and len(found[video_id]) > 1:
+            problem = BadVideo("same_name", "two files have this name, in two forms of Unicode",
+                               "rename one of them")
+        if facts is None and problem is None:
+            problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
+                               _LABEL_REMEDY[dataset.labels])
+        if facts not in shared:
+            shared[facts] = {"split": facts.split if facts else "", "labels": list(facts.labels) if facts else []}
+        # what cannot be read is known by its problem: another problem is looked at anew
+        size = 0 if problem else file.size
+        sources.append(Source(video_id, Path(file.path), digest or str(problem), size, shared[facts], problem))
     cache.save()
     return Listing(sources, others, read.remarks())
+
+
+def _hash(item: tuple[str, "_File"], inside: Path, cache: HashCache) -> tuple[str, BadVideo | None]:
+    """The hash of a file's content, or why there is none."""
+    video_id, path = item[0], Path(item[1].path)
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+        return "", BadVideo("outside", f"a link that leads out of the videos folder, to {os.readlink(path)}",
+                            "copy what it leads to into the folder, or point dataset.videos where it leads")
+    if path.exists() and not path.is_file():
+        return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
+    try:
+        return cache.hash(video_id, path), None
+    except FileNotFoundError:
+        return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
+                            "put the video there, or remove the link")
+    except OSError as error:
+        return "", BadVideo("unreadable", f"cannot be read: {error.strerror or error}",
+                            "make the file readable, or remove it")
 
 
 def told(others: Counter[str]) -> str:
@@ -176,17 +185,40 @@ def summary(sources: list[Source]) -> str:
     return f"{counted(len(sources), 'video')}: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
 
 
+class _File(NamedTuple):
+    """`size`: 0 for what is no regular file. `hash`: of its content, "" where it has to be read for that, or cannot."""
+
+    path: str
+    size: int
+    hash: str
+
+
+def _file(entry: os.DirEntry[str], video_id: str, cache: HashCache) -> _File:
+    try:
+        if not entry.is_file():
+            return _File(entry.path, 0, "")
+        stat = entry.stat()
+    except OSError:
+        return _File(entry.path, 0, "")
+    return _File(entry.path, stat.st_size, "" if entry.is_symlink() else cache.fresh(video_id, stat) or "")
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """All files below a folder; hidden folders and linked ones are not gone into, but listed themselves."""
+    return (Path(entry.path) for _, entry in _below(str(folder)))
+
+
+def _below(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The files with their names below the first folder."""
     try:
-        entries = list(os.scandir(folder))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
     for entry in entries:
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from files_below(Path(entry.path))
+            yield from _below(entry.path, f"{above}{entry.name}/")
         else:
-            yield Path(entry.path)
+            yield above + entry.name, entry
 
 
 def is_hidden(path: Path) -> bool:
@@ -204,5 +236,10 @@ def id_of(path: Path, root: Path) -> str:
 
     Bytes that are no UTF-8 are spelt out, so that every id is printable and unique.
     """
-    shown = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", shown)
+    return _id(path.relative_to(root).as_posix())
+
+
+def _id(name: str) -> str:
+    if name.isascii():
+        return name
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
