@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.engine.files import Damaged
 from pipeline.engine.sealed import Unsealed
 from pipeline.engine.seen import Seen
-from pipeline.engine.stage import Fingerprinter, Source, Stage, canonical, recipe
+from pipeline.engine.stage import Fingerprinter, Source, Stage, recipe
 from pipeline.engine.store import Store, look
 
 
@@ -136,7 +136,7 @@ class Plan(Mapping[tuple[str, str], Unit]):
 
     def _recipe(self, stage: Stage, source: Source) -> tuple[dict[str, Any], Fingerprinter]:
         facts = stage.facts(source)
-        known, key = self.recipes[stage.name], canonical(facts)
+        known, key = self.recipes[stage.name], repr(facts)
         if key not in known:
             made = recipe(stage, facts, self.identities[stage.name])
             known[key] = made, Fingerprinter(made)

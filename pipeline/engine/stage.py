@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as quoted  # what the spelling below uses, without its set-up
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,5 +134,6 @@ class Fingerprinter:
     def __call__(self, upstream: Mapping[str, str]) -> str:
         """The fingerprint of the recipe with this upstream."""
         found = self.head.copy()
-        found.update((canonical(upstream) + self.tail).encode())
+        told = ",".join([f"{quoted(name)}:{quoted(print_)}" for name, print_ in sorted(upstream.items())])
+        found.update(f"{{{told}}}{self.tail}".encode())
         return found.hexdigest()[:32]
