@@ -5,7 +5,8 @@
 Good cameras play VIDEO (H.264 without B-frames, with at least one event) over RTSP, over and over. One camera is struck
 by one fault after another, each until it is noticed, then healed until it is back. One is down at the start, and its
 clock and picture size jump once it is there. The webhook's receiver is away for a sixth of the time, and the disk
-quota is small. Ends with 1 if anything was not as it has to be.
+quota is small. A describing model verifies the events, those of `good-1` before they are told; it is down, slow and
+confused by turns. Ends with 1 if anything was not as it has to be.
 """
 
 import argparse
@@ -29,12 +30,17 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dbvad.detection.live.deliver import LONGEST_PAUSE_S
+from dbvad.detection.live.explaining import OUTCOMES
+from dbvad.detection.live.journal import told
 from tests.live.faults import Feeder, Proxy, Receiver, RtspServer, camera_video, free_port
+from tests.live.models import FORM, Model
 
 QUOTA_GB = 0.004
 NOTICED_S, BACK_S = 90.0, 90.0
 LATE_S = 5.0  # from an event's last frame to its line, and from a line to its receiver
 SLOPE_MB = 1.0  # a minute
+WITHIN_S = 3.0  # that an event waits for its verdict at most
+STATES = ("refute", "down", "confirm", "slow", "refute", "garbage")  # of the model
 
 
 @dataclass
@@ -45,7 +51,8 @@ class Drill:
     page: str
     watch: psutil.Process
     receiver: Receiver
-    away: tuple[float, float]  # when the receiver is away, of the drill's time
+    model: Model
+    seconds: float
     began: float = field(default_factory=time.monotonic)
     arrived: dict[int, float] = field(default_factory=dict)  # line -> unix time
     memory: list[tuple[float, float, int]] = field(default_factory=list)  # seconds, MB, open files
@@ -53,14 +60,20 @@ class Drill:
     done: list[tuple[str, float, float]] = field(default_factory=list)  # fault, noticed after, back after
     _sampled: float = 0.0
 
+    @property
+    def away(self) -> tuple[float, float]:
+        """When the receiver is away, of the drill's time."""
+        return self.seconds / 3, self.seconds / 2
+
     def metrics(self) -> dict[tuple[str, str], float]:
-        """(name, camera) -> value."""
+        """(name, camera or other label) -> value."""
         found = {}
         with urllib.request.urlopen(f"http://{self.page}/metrics", timeout=10) as answer:
             for line in answer.read().decode().splitlines():
-                if 'camera="' in line and "quantile" not in line:
-                    name, rest = line.removeprefix("dbvad_").split("{", 1)
-                    found[name.removesuffix("_total"), rest.split('"')[1]] = float(line.rsplit(" ", 1)[1])
+                if not line.startswith("#") and "quantile" not in line:
+                    words, value = line.removeprefix("dbvad_").rsplit(" ", 1)
+                    name, _, label = words.partition("{")
+                    found[name.removesuffix("_total"), label.split('"')[1] if label else ""] = float(value)
         return found
 
     def tick(self) -> None:
@@ -69,6 +82,7 @@ class Drill:
         here = not self.away[0] <= now < self.away[1]
         if here != (self.receiver._server is not None):
             self.receiver.start() if here else self.receiver.stop()
+        self._confuse(now)
         for line in self.receiver.lines():
             self.arrived.setdefault(line["seq"], time.time())
         if now - self._sampled > 2:
@@ -81,6 +95,14 @@ class Drill:
                     sizes.append(path.stat().st_size)
             self.ring.append(sum(sizes))
         time.sleep(0.2)
+
+    def _confuse(self, now: float) -> None:
+        """The model's state at a time of the drill, each for a twelfth of it; while it is well, what it says."""
+        state = STATES[int(12 * now / self.seconds) % len(STATES) if now < self.seconds else 0]
+        self.model.says = {**FORM, "event": "no" if state == "refute" else "yes"}
+        if (state == "down") == (self.model._server is not None):
+            self.model.stop() if state == "down" else self.model.start()
+        self.model.mode = state if state in ("slow", "garbage") else "answer"
 
     def until(self, true: Callable[[], bool], seconds: float) -> float:
         """Seconds until it is so; infinity when it does not come."""
@@ -128,11 +150,16 @@ def faults(server: RtspServer, proxy: Proxy) -> Iterator[tuple[str, Callable[[],
 
 def judge(drill: Drill, good: list[str], lines: list[dict[str, Any]]) -> list[tuple[str, bool, str]]:
     """What had to be, whether it was, in figures."""
-    counts, of_good = drill.metrics(), [line for line in lines if line["camera"] in good]
+    counts, log, lines = drill.metrics(), lines, [line for line in lines if told(line)]
+    of_good = [line for line in lines if line["camera"] in good]
     begun = [line["id"] for line in of_good if line["kind"] == "begin"]
     ended = [line["id"] for line in of_good if line["kind"] == "end"]
+    explained = [line["id"] for line in log if "explanation" in line]
+    suppressed = {line["id"] for line in log if line.get("withheld") == "suppressed"}
+    outcomes = {how: int(counts["explanations", how]) for how in OUTCOMES}
     sequence = [line["seq"] for line in drill.receiver.lines()]
-    late = [_unix(line["at"]) - _unix(line["end"]["wall"]) for line in of_good if line["kind"] == "begin"]
+    late = {held: [_unix(line["at"]) - _unix(line["end"]["wall"]) for line in of_good
+                   if line["kind"] == "begin" and (line["camera"] == good[0]) == held] for held in (False, True)}
     wall = time.time() - (time.monotonic() - drill.began)
     outage = tuple(wall + second for second in drill.away)
     slow = [drill.arrived[line["seq"]] - _unix(line["at"]) for line in lines if line["seq"] in drill.arrived
@@ -150,7 +177,16 @@ def judge(drill: Drill, good: list[str], lines: list[dict[str, Any]]) -> list[tu
         ("every line arrived, in order", sorted(set(sequence)) == [line["seq"] for line in lines]
          and list(dict.fromkeys(sequence)) == sorted(set(sequence)), f"{len(set(sequence))} of {len(lines)} lines, "
          f"{len(sequence) - len(set(sequence))} twice"),
-        ("no event was late", max(late) < LATE_S, f"at most {max(late):.2f} s after its last frame"),
+        ("no event was late", max(late[False], default=0) < LATE_S and max(late[True]) < LATE_S + WITHIN_S,
+         f"at most {max(late[False], default=0):.2f} s after its last frame, {max(late[True]):.2f} s where it was held "
+         "back"),
+        ("explanations are of events, each once", len(explained) > 0 and len(set(explained)) == len(explained)
+         and set(explained) <= {line["id"] for line in log if line["kind"] == "begin"}, str(outcomes)),
+        ("what was refuted was told to nobody", 0 < len(suppressed) <= counts["suppressed", ""]
+         and not suppressed & {line["id"] for line in drill.receiver.lines()}, f"{len(suppressed)} events, "
+         f"{counts['unverified', '']:.0f} others went out unverified"),
+        ("the model was lost and found", counts["explaining_up", ""] == 1 and sum(outcomes.values()) > len(explained),
+         f"up: {counts['explaining_up', '']:.0f}"),
         ("nothing was late to the receiver", max(slow) < LATE_S, f"at most {max(slow):.2f} s while it was there"),
         ("every fault was noticed and got over", all(np.isfinite(item[1:]).all() for item in drill.done),
          f"{len(drill.done)} faults"),
@@ -186,18 +222,21 @@ def main() -> int:
         folder, seconds = Path(name), options.minutes * 60
         small, large = (camera_video(folder / f"{width}.ts", 150, (width, 96)) for width in (160, 320))
         servers = [RtspServer(options.video.parent), RtspServer(options.video.parent)]
-        proxy, receiver, late_port = Proxy(servers[1].port), Receiver(), free_port()
+        proxy, receiver, model, late_port = Proxy(servers[1].port), Receiver(), Model(), free_port()
+        (folder / "stages.yaml").write_text(model.stages())
         good = [f"good-{k + 1}" for k in range(max(1, options.cameras - 2))]
         cameras = [{"name": name, "url": servers[0].address(options.video.name)} for name in good]
+        cameras[0]["verify"] = "suppress"
         cameras += [{"name": "struck", "url": servers[1].address(options.video.name, proxy.port), "stall_s": 5},
                     {"name": "late", "url": f"tcp://127.0.0.1:{late_port}", "stall_s": 5}]
         (folder / "cameras.yaml").write_text(json.dumps({"cameras": cameras}))
         page = f"127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "dbvad", "watch", str(folder / "cameras.yaml"), "--model", options.model,
-                   "--out", str(folder), "--webhook", receiver.url, "--page", page, "--disk-gb", str(QUOTA_GB)]
+                   "--out", str(folder), "--webhook", receiver.url, "--page", page, "--disk-gb", str(QUOTA_GB),
+                   "--verify", "annotate", "--verify-within", str(WITHIN_S), "--config", str(folder / "stages.yaml")]
         with open(folder / "out.txt", "w") as out:
             watch = subprocess.Popen(command + (["--clip", options.clip] if options.clip else []), stdout=out)
-        drill = Drill(folder, page, psutil.Process(watch.pid), receiver, (seconds / 3, seconds / 2))
+        drill = Drill(folder, page, psutil.Process(watch.pid), receiver, model, seconds)
         try:
             if drill.until(lambda: _up(drill, [*good, "struck"]), 120) == float("inf"):
                 print("the cameras did not come up", file=sys.stderr)
@@ -211,10 +250,12 @@ def main() -> int:
                     feeder = Feeder([small, small, large], 6, late_port)
                 drill.strike(*fault)
                 drill.until(lambda: False, max(2.0, seconds / 60))
+            drill.until(lambda: drill.metrics()["explaining_up", ""] == 1, BACK_S)
             drill.until(lambda: False, 15)  # what is still on its way
             lines = [json.loads(line) for path in sorted(folder.glob("events*.jsonl"))
                      for line in path.read_text().splitlines()]
-            drill.until(lambda: lines[-1]["seq"] in drill.arrived, 30)
+            last = [line["seq"] for line in lines if told(line)][-1]
+            drill.until(lambda: last in drill.arrived, 30)
             verdicts = judge(drill, good, lines)
         finally:
             watch.send_signal(signal.SIGINT)
@@ -224,6 +265,7 @@ def main() -> int:
             for server in servers:
                 server.kill()
             receiver.stop()
+            model.stop()
     for what, right, figures in verdicts:
         print(f"{'PASS' if right else 'FAIL'}  {what}: {figures}")
     return 0 if all(right for _, right, _ in verdicts) else 1

@@ -53,6 +53,8 @@ def detect(
                                                             "each event.")] = False,
     config: Annotated[Path, typer.Option("--config", "-c", help="Stages file whose describe section --explain uses.")
                       ] = Path("stages.yaml"),
+    normal_here: Annotated[str, typer.Option(help="What is usual in these recordings, in your own words, for "
+                                                  "--explain.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write events to this CSV.")] = None,
     vtt: Annotated[Path | None, typer.Option(help="Folder for WebVTT subtitles, a file a video.")] = None,
@@ -83,6 +85,8 @@ def detect(
     from pipeline.engine.todo import Options
     from pipeline.manifest import DETECT_AGAIN
 
+    if normal_here and not explain:
+        raise typer.BadParameter("--normal-here is for what explains events: add --explain, or leave it out")
     console = Console(stderr=as_json)
     given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap, "pre_roll_s": pre_roll,
              "post_roll_s": post_roll}
@@ -93,7 +97,7 @@ def detect(
     store = Store(artifacts, DETECT_AGAIN)
     searched(artifacts)
     stages = build_stages(loaded, artifacts, clip, thresholds, protocol, _words(classes), config if explain else None,
-                          device, workers)
+                          device, workers, normal_here)
     sources = find_sources(paths, artifacts, console)
     options = Options([stage.name for stage in stages], retry_failed=retry_failed, force=force)
     if dry_run:
@@ -185,7 +189,7 @@ def _words(classes: str | None) -> list[str]:
 
 def build_stages(loaded: "Loaded", artifacts: Path, clip: str | None, thresholds: "Thresholds",
                  protocol: dict[str, Any], words: list[str], config: Path | None, device: str, workers: int | None,
-                 ) -> list["Stage"]:
+                 normal_here: str = "") -> list["Stage"]:
     """The stages in order, with `explain` where `config` names what describes."""
     from dbvad.detection.explain import Explain
     from dbvad.detection.model import find_clip
@@ -203,7 +207,7 @@ def build_stages(loaded: "Loaded", artifacts: Path, clip: str | None, thresholds
     if config is not None:
         params = pipeline_stages.read(config).describe
         describe = Describe(params, identify(params.model, params.revision, cache), artifacts / "runs" / "servers")
-        built.append(Explain(describe, thresholds))
+        built.append(Explain(describe, thresholds, normal_here))
     cache.save()
     return built
 

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -12,15 +13,26 @@ import typer
 from dbvad.cli.say import say as print
 
 if TYPE_CHECKING:
+    from pipeline.engine.hand import Engine
+    from pipeline.engine.lock import Shard
     from pipeline.engine.runner import Outcome
     from pipeline.engine.stage import Source, Stage
     from pipeline.engine.store import Store
     from pipeline.engine.todo import Options
+    from pipeline.stages import StagesFile
 
 STAGES = ("ingest", "decode", "score", "select", "describe", "embed")
 NOTHING = "nothing to do: every shard that can be made is up to date"
 app = typer.Typer(no_args_is_help=True, help="From video files to features and texts, stage by stage: "
                                              f"{', '.join(STAGES)}.")
+
+
+class Where(StrEnum):
+    """Whose processes do the work."""
+
+    local = "local"
+    ray = "ray"
+
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The stages file.")]
 ArtifactsOption = Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")]
@@ -45,6 +57,12 @@ def run(
     keep_going: Annotated[bool, typer.Option("--keep-going", help="When a stage cannot run at all, go on with what "
                                                                   "the others can do.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done and why, and stop.")] = False,
+    engine: Annotated[Where | None, typer.Option("--engine", help="Processes of this machine, or of all nodes of a Ray "
+                                                                  "cluster, in place of stages.yaml's.")] = None,
+    address: Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="Head of the Ray cluster; by "
+                                                "default the one that this machine is a node of.")] = None,
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the videos, "
+                                              "beside runs of the other parts.")] = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -52,12 +70,23 @@ def run(
     from rich.console import Console
 
     from dbvad.cli.dataset import StrictError, chosen, open_dataset, record, warnings
-    from pipeline.engine.runner import carry_out
+    from pipeline.engine.runner import carry_out, local
     from pipeline.engine.store import Store
     from pipeline.engine.todo import Options
+    from pipeline.stages import read
 
     console = Console(stderr=as_json)
     wanted = choose(stages, first, last)
+    part = _part(shard)
+    parsed = read(config)
+    where = engine or Where(parsed.engine)
+    if where is Where.ray:
+        if part:
+            raise typer.BadParameter("--shard is for runs without Ray, which hands the videos out itself")
+        config, artifacts = config.resolve(), artifacts.resolve()  # nodes do not work in this folder
+    elif address:
+        raise typer.BadParameter("--address is of a Ray cluster: give --engine ray as well")
+    carrier = _on_ray(parsed, address) if where is Where.ray else local
     built, listing = open_dataset(config, artifacts, console)
     if strict and warnings(listing):
         raise StrictError("the dataset has the faults above, and --strict allows none: nothing was run")
@@ -65,14 +94,14 @@ def run(
         if workers is not None and stage.name in wanted:
             stage.workers = workers
     ids = chosen([source.video_id for source in listing.sources], video)
-    options = Options(wanted, ids, retry_failed, force, keep_going)
+    options = Options(wanted, ids, retry_failed, force, keep_going, part)
     store = Store(artifacts)
     if dry_run:
         print_todo(built, listing.sources, store, options, limit, as_json)
         return 0
     with terminable():
         outcome = carry_out(built, listing.sources, store, options, console, limit=limit,
-                            planned=lambda plan: record(config, artifacts, plan))
+                            planned=lambda plan: record(config, artifacts, plan), engine=carrier)
     _print_outcome(outcome, artifacts, as_json)
     if outcome.stage_errors or outcome.wanting:
         return 1
@@ -168,6 +197,24 @@ def choose(stages: list[str] | None, first: str | None, last: str | None) -> lis
     if start > end:
         raise typer.BadParameter(f"--from {first} comes after --to {last}: stages run as {', '.join(STAGES)}")
     return [name for name in STAGES[start:end + 1] if not stages or name in stages]
+
+
+def _part(shard: str | None) -> "Shard | None":
+    from pipeline.engine.lock import Shard
+
+    try:
+        return Shard.parse(shard) if shard else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--shard") from None
+
+
+def _on_ray(parsed: "StagesFile", address: str | None) -> "Engine":
+    """The engine of the cluster that the command line or stages.yaml names. Raises NoCluster without Ray."""
+    from pipeline.engine.on_ray import check_installed, on_ray
+
+    check_installed()
+    cluster = parsed.ray.model_copy(update={"address": address}) if address else parsed.ray
+    return lambda log: on_ray(log, cluster, parsed.needs())
 
 
 def print_todo(built: list["Stage"], sources: list["Source"], store: "Store", options: "Options",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbvad.cli.explaining import Explain, StagesFile, Verify, Within
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ def watch(
         "watch"),
     disk_gb: Annotated[float, typer.Option(min=0, help="For the last of every camera's video, and as much for clips "
                                                        "of events; 0: keep none.")] = 2.0,
+    explain: Explain = False,
+    verify: Verify = "off",
+    verify_within: Within = 20.0,
+    config: StagesFile = Path("stages.yaml"),
     webhook: Annotated[list[str] | None, typer.Option(help="POST every event to this address; signed where "
                                                            "DBVAD_WEBHOOK_SECRET is set. May be repeated.")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish events and camera states: mqtt://HOST:PORT/PREFIX.")
@@ -63,10 +68,12 @@ def watch(
     """
     from functools import partial
 
+    from dbvad.cli.explaining import reviewed, reviewing
     from dbvad.detection.live.cameras import read
     from dbvad.detection.live.clips import Clips
     from dbvad.detection.live.deliver import Delivery
     from dbvad.detection.live.journal import Journal
+    from dbvad.detection.live.review import UNVERIFIED
     from dbvad.detection.live.watch import Watch
     from pipeline.engine.lock import exclusive
 
@@ -90,8 +97,13 @@ def watch(
         clips = Clips(out, journal, _say, round(disk_gb * 1e9)) if disk_gb else None
         if clips:
             stack.callback(clips.stop)
+        for event in journal.held():  # by a watch that was killed
+            journal.release(event, verified=UNVERIFIED)
+        review = reviewing(cameras, explain, verify, verify_within, config, out, journal, _say)
+        if review:
+            stack.callback(review.stop, goes_on)
         watching = Watch(cameras, scorer, fingerprint, thresholds, sampling, journal, _say, clips, keep,
-                         chores=[journal.retry])
+                         chores=[journal.retry], review=review)
         if broker:
             watching.chores.append(partial(broker.states, watching))
         if listening:
@@ -102,6 +114,8 @@ def watch(
         watching.run(goes_on)
     for feed in watching.feeds:
         _summarise(feed)
+    if review:
+        _say(reviewed(review))
 
 
 def _webhooks(urls: list[str]) -> list["Receiver"]:
@@ -167,7 +181,11 @@ def _printer() -> Callable[[dict[str, Any]], None]:
     import json
     import os
 
+    from dbvad.detection.live.journal import told
+
     def tell(line: dict[str, Any]) -> None:
+        if not told(line):
+            return
         try:
             print(json.dumps(line, ensure_ascii=False), flush=True)
         except BrokenPipeError:

@@ -4,11 +4,8 @@ The frames are chosen by KESS on the detector's own scores. Nothing of this is r
 folder of the detection, and describes what a video shows, never what its label says.
 """
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbvad.detection.contracts import EXPLAIN
+from dbvad.detection.form import MAX_TOKENS, PROMPT_ID, prompt, read_form
 from pipeline.engine.stage import BadVideo, Note, Product, Source, StageError, Worker
 from pipeline.engine.store import Store
 from pipeline.instruments.vlm import Engine, EngineError, Request, RequestError
@@ -27,49 +25,9 @@ if TYPE_CHECKING:
     from dbvad.scoring.events import Thresholds
     from pipeline.stages.describe import Describe
 
-PROMPT_ID = "event-v1"  # raised when the text changes
-PROMPT = (
-    "These images are frames of one surveillance video, in the order in which they were recorded. A detector found "
-    "them unusual; it may be wrong. Answer with one JSON object and nothing else, with these keys, each a short "
-    "sentence on what can be seen: \"what\" happens, \"who\" is involved, \"where\" it is, \"outcome\", and "
-    "\"against\": what speaks against its being an unusual event, such as an everyday reason. Write \"not visible\" "
-    "where the images do not show it.")
-KEYS = {"what": "what", "who": "who", "where": "place", "outcome": "outcome", "against": "against"}
 FRAMES = 6  # shown of an event, at most
-MAX_TOKENS = 320
 MANY = 20  # times describe's deadline for one video: a recording may hold as many events and more
 GAP_S, STAND_OUT = 0.5, 0.3  # KESS's, as in the select stage
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a model answered. `flags`: "no_form" where it was no such JSON; then `what` holds the whole answer."""
-
-    what: str = ""
-    who: str = ""
-    place: str = ""
-    outcome: str = ""
-    against: str = ""
-    flags: tuple[str, ...] = ()
-
-
-def read_form(text: str, finish_reason: str = "stop") -> Form:
-    """The form in an answer, wherever it stands in it."""
-    cut = () if finish_reason == "stop" else ("not_finished",)
-    found = re.search(r"\{.*\}", text, re.DOTALL)
-    try:
-        data = json.loads(found[0]) if found else None
-    except ValueError:
-        data = None
-    if not isinstance(data, dict) or not data.keys() & KEYS.keys():
-        return Form(what=text.strip(), flags=(*cut, "no_form"))
-    missing = tuple(f"no_{key}" for key in KEYS if not data.get(key))
-    return Form(**{name: _words(data.get(key)) for key, name in KEYS.items()}, flags=(*cut, *missing))
-
-
-def prompt(normal_here: str = "") -> str:
-    """What a model is asked. `normal_here`: a camera's own words on what is usual there."""
-    return f"{PROMPT} What is normal in this place: {normal_here}" if normal_here else PROMPT
 
 
 def key_snippets(scores: np.ndarray, times: np.ndarray, count: int = FRAMES) -> np.ndarray:
@@ -78,13 +36,14 @@ def key_snippets(scores: np.ndarray, times: np.ndarray, count: int = FRAMES) -> 
 
 
 class Explain:
-    """Reads events, scores and frames; one form an event. `describe`: the stage whose engine writes it."""
+    """Reads events, scores and frames; one form an event. `describe`: the stage whose engine writes it; `normal_here`:
+    what is usual in these videos, in the user's own words."""
 
     name, version, contract, workers = "explain", 1, EXPLAIN, 1
     inputs: tuple[str, ...] = ("decode", "detect", "events")
 
-    def __init__(self, describe: "Describe", thresholds: "Thresholds") -> None:
-        self.describe, self.thresholds = describe, thresholds
+    def __init__(self, describe: "Describe", thresholds: "Thresholds", normal_here: str = "") -> None:
+        self.describe, self.thresholds, self.prompt = describe, thresholds, prompt(normal_here)
         self.concurrency, self.memory_mb = describe.concurrency, describe.memory_mb
         self.timeout_s = describe.timeout_s * MANY
 
@@ -92,7 +51,8 @@ class Explain:
         """The engine's own, with another prompt."""
         own = {key: value for key, value in self.describe.identity().items() if key not in ("prompt", "max_tokens")}
         rolls = self.thresholds.model_dump(include={"pre_roll_s", "post_roll_s"})
-        return own | rolls | {"prompt": {"id": PROMPT_ID, "text": PROMPT}, "frames": FRAMES, "max_tokens": MAX_TOKENS}
+        asked = {"id": PROMPT_ID, "text": self.prompt}
+        return own | rolls | {"prompt": asked, "frames": FRAMES, "max_tokens": MAX_TOKENS}
 
     def facts(self, source: Source) -> dict[str, Any]:
         """What it shows alone matters."""
@@ -128,7 +88,7 @@ class Explain:
                                 & (starts < event["end_s"] + self.thresholds.post_roll_s))
         chosen = inside[key_snippets(rows["score"].to_numpy()[inside], starts[inside])]
         frames = rows["start_frame"].to_numpy()[chosen]
-        request = Request(_pictures(store, video_id, frames), prompt(), max_tokens=MAX_TOKENS,
+        request = Request(_pictures(store, video_id, frames), self.prompt, max_tokens=MAX_TOKENS,
                           temperature=self.describe.params.temperature, seed=self.describe.params.seed)
         answer = engine.describe(request)
         form = read_form(answer.text, answer.finish_reason)
@@ -145,10 +105,3 @@ def _pictures(store: Store, video_id: str, frames: np.ndarray) -> tuple[bytes, .
         rows = table.filter(pc.is_in(table["frame_idx"], pa.array(frames)))
         found |= dict(zip(rows["frame_idx"].to_pylist(), rows["jpeg"].to_pylist(), strict=True))
     return tuple(found[int(frame)] for frame in frames)
-
-
-def _words(value: Any) -> str:
-    """A sentence, or what a model put in its place."""
-    if value is None:
-        return ""
-    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -11,51 +11,48 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import psutil
 
 from pipeline.contracts import ContractError
 from pipeline.engine.files import FORBIDDEN, FULL, Damaged, WriteError
-from pipeline.engine.plan import Unit
+from pipeline.engine.hand import Hand, Heard, Loss, Report
+from pipeline.engine.plan import Unit, changes
 from pipeline.engine.printable import printable
-from pipeline.engine.spawn import INTERRUPTS, SPAWN, die_with
+from pipeline.engine.spawn import INTERRUPTS, SPAWN, die_with, interrupts_held
 from pipeline.engine.stage import BadVideo, Product, Stage, StageError, Worker
 from pipeline.engine.store import Store
 
 LOG_TAIL_BYTES = 2000
+OTHER_VERSIONS = ("the code or a library here is not what the run was planned with ({}): its results would not be what "
+                  "their footers say. Install the same versions everywhere, and run it again")
 REPORT_IT = "see `dbvad pipeline failures --traceback`; then run with --retry-failed, or report it"
 
 
-@dataclass
-class Report:
-    """What a child says. `kind`: note | ready | begun | done | bad | stage_error."""
+class Local:
+    """Hires child processes of this one."""
 
-    kind: str
-    video_id: str = ""
-    seconds: float = 0.0
-    rows: int = 0
-    peak_mb: float = 0.0  # the most memory that the child has ever held
-    fault: dict[str, str] = field(default_factory=dict)
+    def hire(self, stage: Stage, store: Store, log: Path) -> "Child":
+        """Start a child."""
+        with interrupts_held():
+            return Child(stage, store, log)
 
-
-@dataclass
-class InFlight:
-    unit: Unit
-    began: float | None = None  # set by the child's word: waiting for a model to load is not the video's time
-    alone: bool = False  # no other video may be in the same child
+    def wait(self, hands: Sequence[Hand], seconds: float) -> None:
+        """Until a child says something or ends."""
+        children = [hand for hand in hands if isinstance(hand, Child)]
+        wait([child.connection for child in children] + [child.process.sentinel for child in children], seconds)
 
 
-class Child:
+class Child(Hand):
     """The parent's side of one child process of a stage."""
 
     def __init__(self, stage: Stage, store: Store, log: Path) -> None:
-        self.stage = stage
+        super().__init__(stage)
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.connection, theirs = SPAWN.Pipe()
@@ -63,59 +60,63 @@ class Child:
                                      name=f"dbvad-{stage.name}", daemon=False)
         self.process.start()
         theirs.close()
-        self.units: dict[str, InFlight] = {}
-        self.ready = False  # its stage is open
-        self.stopping = False
-
-    @property
-    def free(self) -> int:
-        """How many more videos it takes now: one until it is ready, as nobody empties the pipe before."""
-        if self.stopping or any(flight.alone for flight in self.units.values()):
-            return 0
-        return (self.stage.concurrency if self.ready else 1) - len(self.units)
 
     def send(self, unit: Unit, alone: bool = False) -> None:
-        """Hand a video over. A child that died meanwhile is noticed by `exited`."""
-        self.units[unit.video_id] = InFlight(unit, alone=alone)
+        """Hand a video over. A child that died meanwhile is noticed by `hear`."""
+        super().send(unit, alone)
         with suppress(BrokenPipeError, OSError):
             self.connection.send(unit)
 
-    def reports(self) -> list[Report]:
-        """What the child said since the last call; empty once it is gone."""
+    def hear(self) -> Heard:
+        """What it said, and whether it has ended, is past a deadline or holds too much memory."""
+        gone = self._exited()  # asked first: what it said before it died is read all the same
+        heard = Heard(self._reports())
+        if gone is not None:
+            heard.loss = Loss("crash", f"the {self.stage.name} process ended ({gone})", REPORT_IT, self._log_tail())
+        elif self._overdue():
+            heard.loss = Loss("timeout", f"no end after {self.stage.timeout_s:g} s",
+                              f"raise {self.stage.name}.timeout_s in stages.yaml if this video is just long",
+                              self._log_tail())
+        elif self.units and (used := self._memory_mb()) > self.stage.memory_mb:
+            heard.loss = Loss("memory", f"{used:.0f} MB of memory, the bound is {self.stage.memory_mb} MB",
+                              f"raise {self.stage.name}.memory_mb in stages.yaml, or shrink the video",
+                              self._log_tail())
+        return heard
+
+    def _reports(self) -> list[Report]:
         found: list[Report] = []
         try:
             while self.connection.poll():
-                report = self.connection.recv()
-                if report.kind == "ready":
-                    self.ready = True
-                elif report.kind == "begun":
+                report: Report = self.connection.recv()
+                if report.kind == "begun":
                     self.units[report.video_id].began = time.monotonic()
                 else:
+                    self.account(report)
                     found.append(report)
         except (EOFError, OSError):
             pass
         return found
 
-    def overdue(self) -> bool:
+    def _overdue(self) -> bool:
         """Whether a video is past the stage's deadline."""
         began = [flight.began for flight in self.units.values() if flight.began is not None]
         return bool(began) and time.monotonic() - min(began) > self.stage.timeout_s
 
-    def memory_mb(self) -> float:
+    def _memory_mb(self) -> float:
         """Resident memory of the child, 0 once it is gone."""
         try:
             return psutil.Process(self.process.pid).memory_info().rss / 2**20
         except psutil.Error:
             return 0.0
 
-    def exited(self) -> str | None:
+    def _exited(self) -> str | None:
         """None while the child runs, else how it ended, in words."""
         code = self.process.exitcode
         if code is None:
             return None
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def log_tail(self) -> str:
+    def _log_tail(self) -> str:
         """The last of what the child and its native libraries printed."""
         try:
             return self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
@@ -128,6 +129,10 @@ class Child:
             self.stopping = True
             with suppress(BrokenPipeError, OSError):
                 self.connection.send(None)
+
+    def join(self, seconds: float) -> None:
+        """Wait so long for it to end."""
+        self.process.join(seconds)
 
     def kill(self) -> None:
         """End the child now and wait until it is gone."""
@@ -153,8 +158,12 @@ def _main(stage: Stage, store: Store, connection: Connection, log: str, parent: 
 
     try:
         with stage.open(note) as worker, ThreadPoolExecutor(stage.concurrency) as threads:
+            here = {"version": stage.version, "contract": stage.contract.version, "params": stage.identity()}
             say(Report("ready"))
             while (unit := _receive(connection)) is not None:
+                if other := changes(unit.basis, {**unit.basis, **here}):  # an upgrade on the way, or another node's
+                    say(_failure(StageError(OTHER_VERSIONS.format("; ".join(other))), unit.video_id))
+                    continue
                 threads.submit(_work, stage, worker, store, unit, say)
     except Exception as error:
         say(_failure(StageError(str(error) if isinstance(error, StageError) else f"{type(error).__name__}: {error}")))

@@ -22,6 +22,7 @@ class Reporter:
 
     def __init__(self, console: Console, log: Path, totals: Mapping[str, int]) -> None:
         self.console = console
+        console.file = console.file  # the terminal, whatever an engine does with sys.stdout to keep a library off it
         self.totals = {stage: n for stage, n in totals.items() if n}
         self.finished = dict.fromkeys(self.totals, 0)
         self.bad = dict.fromkeys(self.totals, 0)

@@ -1,28 +1,32 @@
-"""Carries a plan out: hands units to child processes, lets neighbouring stages overlap, and never loses a video."""
+"""Carries a plan out: hands units to workers, lets neighbouring stages overlap, and never loses a video.
+
+Whose workers they are, this machine's or a cluster's, is the executor's matter (hand.py).
+"""
 
 import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import wait
 from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.engine.isolate import REPORT_IT, Child, Report
-from pipeline.engine.lock import exclusive
+from pipeline.engine.hand import Engine, Executor, Hand, Loss, Report
+from pipeline.engine.isolate import Local
+from pipeline.engine.lock import at_work
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
-from pipeline.engine.spawn import interrupts_held
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store, file_name
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
 
-POLL_S = 0.2  # how often deadlines and memory are looked at
+POLL_S = 0.2  # how often it is looked after hands that say nothing
 ALIKE = 10  # unforeseen failures in a row, with no success, after which the stage itself is at fault
 UNFORESEEN = {"error", "crash", "contract"}
-GRACE_S = 5.0  # for a child to release its model or server when the run ends
+GRACE_S = 5.0  # for a hand to release its model or server when the run ends
+MOVES = 3  # lost nodes that a video may be alone on without being blamed
 
 
 @dataclass
@@ -46,16 +50,20 @@ class Run:
     """One carrying-out of units. `run()` returns when every unit has ended, one way or another."""
 
     def __init__(self, stages: Sequence[Stage], units: Sequence[Unit], store: Store, reporter: Reporter,
-                 options: Options, logs: Path) -> None:
+                 options: Options, executor: Executor, logs: Path) -> None:
         self.stages = {stage.name: stage for stage in stages}
         self.order = [stage.name for stage in stages]
-        self.store, self.reporter, self.options, self.logs = store, reporter, options, logs
+        self.store, self.reporter, self.options = store, reporter, options
+        self.executor, self.logs = executor, logs
         self.ready: dict[str, deque[Unit]] = {name: deque() for name in self.order}
         self.waiting: dict[tuple[str, str], set[str]] = {}
         self.left: Counter[str] = Counter()
-        self.children: dict[str, list[Child]] = defaultdict(list)
-        self.spawned: Counter[str] = Counter()
-        self.suspects: set[tuple[str, str]] = set()  # were in flight together when their child had to go
+        self.hands: dict[str, list[Hand]] = defaultdict(list)
+        self.hired: Counter[str] = Counter()
+        self.suspects: set[tuple[str, str]] = set()  # were in flight together when their hand had to go
+        self.moves: Counter[tuple[str, str]] = Counter()  # how often the node was lost that worked on a unit
+        self.lost_nodes: set[str] = set()  # of which the user knows
+        self.unlucky: Counter[str] = Counter()  # hands lost with their node, with none in between that got ready
         self.alike: Counter[str] = Counter()
         self.outcome = Outcome()
         self.units = {(unit.stage, unit.video_id): unit for unit in units}
@@ -68,16 +76,15 @@ class Run:
                 self.ready[unit.stage].append(unit)
 
     def run(self) -> Outcome:
-        """Carry all units out. On an exception (Ctrl-C) the children are ended before it goes on."""
+        """Carry all units out. On an exception (Ctrl-C) the hands are ended before it goes on."""
         try:
             while any(self.left.values()):
                 self._hand_out()
                 self._listen()
-                self._watch()
                 if self.outcome.stage_errors and not self.options.keep_going:
                     break
         finally:
-            self._end_children()
+            self._end_all()
         return self.outcome
 
     def _hand_out(self) -> None:
@@ -86,97 +93,108 @@ class Run:
             if any(self.left[before] for before in self.order[: max(0, position - 1)]):
                 break
             if not self.left[name]:
-                for child in self.children[name]:
-                    child.stop()
+                for hand in self.hands[name]:
+                    hand.stop()
                 continue
+            self._hire(name)
             queue = self.ready[name]
             while queue:
                 alone = (name, queue[0].video_id) in self.suspects
-                taker = self._free_child(name, alone)
+                taker = self._taker(name, alone)
                 if taker is None:
                     break
                 self.reporter.begun(name)
                 taker.send(queue.popleft(), alone)
 
-    def _free_child(self, name: str, alone: bool) -> Child | None:
-        """A child that can take a video now: an idle one, a new one, else (unless `alone`) one with room beside."""
-        stage, children = self.stages[name], self.children[name]
-        free = max(children, key=lambda child: child.free, default=None)
-        if free is not None and free.free > 0 and (not free.units or (len(children) >= stage.workers and not alone)):
-            return free
-        if len(children) < stage.workers:
-            self.spawned[name] += 1
-            with interrupts_held():
-                children.append(Child(stage, self.store, self.logs / f"{name}-{self.spawned[name]}.log"))
-            return children[-1]
-        return None
+    def _hire(self, name: str) -> None:
+        """One more hand for each video that no idle one could take, as far as the stage may have more."""
+        stage, hands = self.stages[name], self.hands[name]
+        idle = sum(hand.idle for hand in hands)
+        for _ in range(min(stage.workers - len(hands), len(self.ready[name]) - idle)):
+            self.hired[name] += 1
+            hands.append(self.executor.hire(stage, self.store, self.logs / f"{name}-{self.hired[name]}.log"))
+
+    def _taker(self, name: str, alone: bool) -> Hand | None:
+        """A hand that can take a video now: an idle one, else (unless `alone`) one of all with room beside."""
+        hands = self.hands[name]
+        free = max(hands, key=lambda hand: hand.free, default=None)
+        if free is None or free.free <= 0:
+            return None
+        beside = len(hands) >= self.stages[name].workers and not alone
+        return free if not free.units or beside else None
 
     def _listen(self) -> None:
-        children = [child for group in self.children.values() for child in group]
-        wait([child.connection for child in children] + [child.process.sentinel for child in children], POLL_S)
-        for child in children:
-            gone = child.exited()  # asked first: what it said before it died is read all the same
-            for report in child.reports():
-                self._heard(child, report)
-            if gone is not None:
-                self._lost(child, "crash", f"the {child.stage.name} process ended ({gone})", REPORT_IT)
+        hands = [hand for group in self.hands.values() for hand in group]
+        self.executor.wait(hands, POLL_S)
+        for hand in hands:
+            heard = hand.hear()
+            for report in heard.reports:
+                self._heard(hand.stage.name, report)
+            if heard.loss:
+                self._lost(hand, heard.loss)
 
-    def _heard(self, child: Child, report: Report) -> None:
-        name = child.stage.name
-        flight = child.units.pop(report.video_id, None)
-        if report.kind == "done" and flight:
+    def _heard(self, name: str, report: Report) -> None:
+        unit = self.units.get((name, report.video_id))
+        if report.kind == "ready":
+            self.unlucky[name] = 0
+        elif report.kind == "done" and unit:
             self.alike[name] = 0
-            self._ended(flight.unit, "done", report.seconds, report.rows, peak_mb=report.peak_mb)
-        elif report.kind == "bad" and flight:
-            self._quarantine(flight.unit, report.fault, report.seconds)
+            self._ended(unit, "done", report.seconds, report.rows, peak_mb=report.peak_mb)
+        elif report.kind == "bad" and unit:
+            self._quarantine(unit, report.fault, report.seconds)
         elif report.kind == "note":
             self.reporter.note(f"{name}: {report.fault['reason']}", style="dim")
         elif report.kind == "stage_error":
-            if flight:
-                self._ended(flight.unit, "failed", reason=report.fault["reason"])
+            if unit:
+                self._ended(unit, "failed", reason=report.fault["reason"])
             self._break(name, report.fault["reason"])
 
-    def _watch(self) -> None:
-        for child in [child for group in self.children.values() for child in group]:
-            limit = child.stage.memory_mb
-            if child.overdue():
-                self._lost(child, "timeout", f"no end after {child.stage.timeout_s:g} s",
-                           f"raise {child.stage.name}.timeout_s in stages.yaml if this video is just long")
-            elif child.units and (used := child.memory_mb()) > limit:
-                self._lost(child, "memory", f"{used:.0f} MB of memory, the bound is {limit} MB",
-                           f"raise {child.stage.name}.memory_mb in stages.yaml, or shrink the video")
-
-    def _lost(self, child: Child, kind: str, reason: str, remedy: str) -> None:
-        """A child is gone or must go: blame its video if it held one alone, else give each another try, alone.
+    def _lost(self, hand: Hand, loss: Loss) -> None:
+        """A hand is gone or must go: blame its video if it held one alone, else give each another try, alone.
 
         A process can die without a fault of its video, or have another way of reading it: on a crash there is a second
-        try, in a child that is told so (`Source.cautious`).
+        try, in a child that is told so (`Source.cautious`). A node can be lost for any reason: only a video that was
+        alone in the hands of too many such nodes is put aside.
         """
-        name = child.stage.name
-        child.kill()
-        self.children[name].remove(child)
-        if child.units and not child.ready:
-            said = child.log_tail().strip()
-            self._break(name, f"{reason} while starting" + (f": {remedy}" if kind == "memory" else "")
+        name = hand.stage.name
+        hand.kill()
+        self.hands[name].remove(hand)
+        if loss.kind == "node":
+            self._node_lost(hand, loss)
+        elif hand.units and not hand.ready:
+            said = loss.said.strip()
+            self._break(name, f"{loss.reason} while starting" + (f": {loss.remedy}" if loss.kind == "memory" else "")
                         + (f"; it printed:\n{said}" if said else ""))
-        for flight in list(child.units.values()):
+        for flight in list(hand.units.values()):
             unit = flight.unit
             if self.store.is_current(name, unit.video_id, unit.fingerprint) and not self.options.force:
                 self._ended(unit, "done")  # it had published, and died before it could say so
                 continue
-            blamed = child.ready and len(child.units) == 1
+            blamed = hand.ready and len(hand.units) == 1
+            if blamed and loss.kind == "node":
+                self.moves[name, unit.video_id] += 1
+                blamed = self.moves[name, unit.video_id] > MOVES
             broken = self.outcome.stage_errors.get(name)
-            if blamed and (kind != "crash" or unit.source.cautious or broken):
-                self._quarantine(unit, {"kind": kind, "reason": reason, "remedy": remedy,
-                                        "traceback": child.log_tail()})
+            if blamed and (loss.kind != "crash" or unit.source.cautious or broken):
+                self._quarantine(unit, {"kind": loss.kind, "reason": loss.reason, "remedy": loss.remedy,
+                                        "traceback": loss.said})
             elif broken:
                 self._ended(unit, "failed", reason=broken)
             else:
                 if blamed:
-                    self.reporter.note(f"{name}: {unit.video_id}: {reason}; it is tried once more", style="dim")
+                    self.reporter.note(f"{name}: {unit.video_id}: {loss.reason}; it is tried once more", style="dim")
                     unit = replace(unit, source=replace(unit.source, cautious=True))
                 self.suspects.add((name, unit.video_id))
                 self.ready[name].appendleft(unit)
+
+    def _node_lost(self, hand: Hand, loss: Loss) -> None:
+        if loss.reason not in self.lost_nodes:
+            self.lost_nodes.add(loss.reason)
+            self.reporter.note(f"{loss.reason}: what it had in hand is handed out anew", style="yellow")
+        self.unlucky[hand.stage.name] += 1
+        if self.unlucky[hand.stage.name] >= ALIKE:
+            self._break(hand.stage.name, f"{ALIKE} workers in a row were lost, the last as {loss.reason}: "
+                                         f"{loss.remedy}")
 
     def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0) -> None:
         try:
@@ -227,26 +245,35 @@ class Run:
             del self.waiting[key]
             self._ended(self.units[key], "failed", reason=reason)
 
-    def _end_children(self) -> None:
-        children = [child for group in self.children.values() for child in group]
-        for child in children:
-            child.stop()
+    def _end_all(self) -> None:
+        hands = [hand for group in self.hands.values() for hand in group]
+        for hand in hands:
+            hand.stop()
         until = time.monotonic() + GRACE_S
-        for child in children:
-            child.process.join(max(0.0, until - time.monotonic()))
-            child.kill()
+        for hand in hands:
+            hand.join(max(0.0, until - time.monotonic()))
+            hand.kill()
+
+
+def local(log: Path) -> AbstractContextManager[Executor]:
+    """The engine of one machine."""
+    return nullcontext(Local())
 
 
 def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, options: Options, console: Console,
-              *, limit: int | None = None, planned: Callable[[Plan], None] = lambda plan: None) -> Outcome:
-    """Plan, run and log what `options` ask for. Raises Busy if another run is at work on the same artifacts.
+              *, limit: int | None = None, planned: Callable[[Plan], None] = lambda plan: None,
+              engine: Engine = local) -> Outcome:
+    """Plan, run and log what `options` ask for. Raises Busy if another run is at work on the same units.
 
     `limit`: at most so many videos, the first that have work. `planned` is shown the plan of all videos before any work
-    begins, while no other run can be at work.
+    begins, while no other run can be at work (but other shards, whose plan is the same). `engine` is opened if there is
+    work, and closed behind it; what it raises then is for the user.
     """
-    with exclusive(store.root):
+    with at_work(store.root, options.shard):
         names = [stage.name for stage in stages]
-        store.sweep(names)
+        tidy = options.shard is None  # other shards may be writing: who finds what they left is the next whole run
+        if tidy:
+            store.sweep(names)
         plan = make_plan(stages, sources, store)
         _tidy_quarantine(plan, store)
         planned(plan)
@@ -258,15 +285,17 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
                   and (unit.stage, unit.video_id) not in again}
         if not units:
             return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, wanting(blocked))
-        run_id = time.strftime("%Y%m%dT%H%M%S") + f"-{os.getpid()}"
+        run_id = "-".join([time.strftime("%Y%m%dT%H%M%S"), str(os.getpid()), *([options.shard.name] if options.shard
+                                                                              else [])])
         logs = store.root / "runs" / run_id
         per_stage = Counter(unit.stage for unit in units)
         totals = {name: per_stage[name] for name in names}
-        with Reporter(console, logs.with_suffix(".jsonl"), totals) as reporter:
-            run = Run(stages, units, store, reporter, options, logs)
-            try:
-                outcome = run.run()
-            finally:
+        log = logs.with_suffix(".jsonl")
+        try:
+            with Reporter(console, log, totals) as reporter, engine(log) as executor:
+                outcome = Run(stages, units, store, reporter, options, executor, logs).run()
+        finally:
+            if tidy:
                 store.sweep(names)
         outcome.counts.update((unit.stage, "blocked") for unit, _ in blocked)
         outcome.quarantined |= before

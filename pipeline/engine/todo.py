@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from pipeline.engine.lock import Shard
 from pipeline.engine.plan import Plan, State, Unit
 
 UNASKED = "and was not asked for"
@@ -11,13 +12,14 @@ UNASKED = "and was not asked for"
 
 @dataclass
 class Options:
-    """What of the plan to carry out. `videos`: their ids, all if None."""
+    """What of the plan to carry out. `videos`: their ids, all if None; of those the ones of `shard`, all if None."""
 
     stages: Sequence[str]
     videos: Collection[str] | None = None
     retry_failed: bool = False
     force: bool = False
     keep_going: bool = False
+    shard: Shard | None = None
 
 
 def todo(plan: Plan, options: Options) -> tuple[list[Unit], list[tuple[Unit, str]]]:
@@ -56,7 +58,8 @@ def asked_for(unit: Unit, options: Options) -> bool:
 
 
 def _speaks_of(video_id: str, options: Options) -> bool:
-    return options.videos is None or video_id in options.videos
+    return ((options.videos is None or video_id in options.videos)
+            and (options.shard is None or options.shard.holds(video_id)))
 
 
 def _wanted(unit: Unit, options: Options) -> bool:

@@ -24,7 +24,9 @@ from pipeline.instruments._pyav import picture
 from pipeline.instruments.stream_time import StreamTime
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "camera", "file")
-PACED = ("file", "http", "https")  # may arrive faster than they are shown: whole, or (HLS) a segment at a time
+SEGMENTED = ("hls", "dash")  # containers that come a segment at a time, faster than they are shown
+UNTIMED = ("mpjpeg",)  # containers without time stamps, of which FFmpeg makes 25 frames a second
+FLV_OPTIONS = {"analyzeduration": "1000000", "fpsprobesize": "0"}  # else it waits for sound that may never come
 DEVICES = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 LONGEST_PAUSE_S = 2.0  # chosen here: a frame is not held back longer than this, whatever its stamp says
 
@@ -62,6 +64,7 @@ class LiveStream:
     """
 
     def __init__(self, container: Any, short_side: int | None, paced: bool) -> None:
+        """`paced`: it may arrive faster than it is shown, and is held back to its own speed."""
         self._container, self._short_side, self._paced = container, short_side, paced
         self.stream: Any = container.streams.best("video")
         if self.stream is None or self.stream.codec_context is None:
@@ -74,6 +77,8 @@ class LiveStream:
         self.counts: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
         self._turn = picture.UPRIGHT
+        self._untimed = container.format.name in UNTIMED
+        self._last_pts = -1
         self._seen: tuple[int | None, int, int] | None = None  # stamp, size and checksum of the last packet
         self._started: float | None = None
 
@@ -87,6 +92,8 @@ class LiveStream:
                 return
             except FFmpegError as error:
                 raise StreamError(_reason(error)) from None
+            if self._untimed and packet.size:
+                self._date(packet)
             if self._again(packet):
                 continue
             if packet.is_keyframe and packet.pts is not None:
@@ -97,6 +104,11 @@ class LiveStream:
                 self.counts["refused"] += 1
                 decoded = []
             yield packet, [self._frame(frame) for frame in decoded if self._whole(frame)]
+
+    def _date(self, packet: Any) -> None:
+        """Its arrival, by this machine's clock."""
+        self._last_pts = max(self._last_pts + 1, round(time.monotonic() / packet.time_base))
+        packet.pts = packet.dts = self._last_pts
 
     def _again(self, packet: Any) -> bool:
         """Whether it is the packet before once more, as servers under load send it: its changes must count once."""
@@ -151,6 +163,8 @@ def open_stream(address: str, *, timeout_s: float = 5.0, short_side: int | None 
     elif scheme in ("rtsp", "rtsps"):
         options |= {"rtsp_transport": "tcp", "timeout": str(round(timeout_s * 1e6)), "fpsprobesize": "0",
                     "allowed_media_types": "video"}
+    elif scheme in ("rtmp", "rtmps") or urlsplit(address).path.endswith(".flv"):
+        options |= FLV_OPTIONS
     elif scheme in ("udp", "tcp"):
         options |= {"timeout": str(round(timeout_s * 1e6))}
         format = "mpegts"
@@ -158,9 +172,11 @@ def open_stream(address: str, *, timeout_s: float = 5.0, short_side: int | None 
         container = av.open(name, format=format, options=options, timeout=None if scheme == "file" else timeout_s,
                             metadata_errors="replace")
     except (FFmpegError, OSError, ValueError) as error:
-        raise StreamError(_reason(error)) from None
+        device = f"{name}: " if scheme == "camera" else ""
+        raise StreamError(device + _reason(error)) from None
+    recorded = scheme in ("http", "https") and container.duration is not None
     try:
-        yield LiveStream(container, short_side, paced=scheme in PACED)
+        yield LiveStream(container, short_side, scheme == "file" or recorded or container.format.name in SEGMENTED)
     finally:
         with suppress(FFmpegError):
             container.close()

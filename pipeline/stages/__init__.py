@@ -1,10 +1,11 @@
 """The stages of this pipeline, in order, and the stages.yaml that configures them. Imports no model library."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.engine.cluster import Needs, RayCluster
 from pipeline.engine.config import Config, load
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.stage import Stage
@@ -22,8 +23,10 @@ ORDER = ("ingest", "decode", "score", "select", "describe", "embed")
 
 
 class StagesFile(Config):
-    """stages.yaml: the dataset, and one section a stage."""
+    """stages.yaml: the dataset, one section a stage, and where they run."""
 
+    engine: Literal["local", "ray"] = "local"
+    ray: RayCluster = RayCluster()
     dataset: Dataset = Dataset()
     ingest: IngestParams = IngestParams()
     decode: DecodeParams = DecodeParams()
@@ -31,6 +34,10 @@ class StagesFile(Config):
     select: SelectParams = SelectParams()
     describe: DescribeParams = Field(default_factory=DescribeParams)
     embed: EmbedParams = EmbedParams()
+
+    def needs(self) -> dict[str, Needs]:
+        """What a worker of each stage needs of the node it runs on."""
+        return {name: getattr(self, name) for name in ORDER}
 
     @model_validator(mode="before")
     @classmethod

@@ -10,14 +10,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.contracts import DECODE
-from pipeline.engine.config import Config
+from pipeline.engine.cluster import Needs
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
 from pipeline.engine.store import Store
 
 CHUNK = 64  # frames a row group: what lies in memory at a time
 
 
-class DecodeParams(Config):
+class DecodeParams(Needs):
     """`short_side` in pixels (larger videos are shrunk to it), `quality` of the JPEGs."""
 
     stride: int = Field(16, ge=1)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.contracts import DESCRIBE
-from pipeline.engine.config import Config
+from pipeline.engine.cluster import Needs
 from pipeline.engine.stage import BadVideo, Note, Product, Source, StageError, Worker
 from pipeline.engine.store import Store
 from pipeline.instruments.vlm import Answer, Engine, EngineError, Request, RequestError
@@ -32,7 +32,7 @@ SAYS_NOTHING = {"empty", "refusing"}  # flags of an answer that holds no descrip
 SECOND_TEMPERATURE, SECOND_SEED = 0.7, 1  # chosen here: another draw, the same at every run
 
 
-class DescribeParams(Config):
+class DescribeParams(Needs):
     """`prompt`: a packaged one by id, or a path to a text file. `concurrency`: requests in flight at a server."""
 
     engine: Literal["transformers", "vllm"] = "transformers"
@@ -48,7 +48,14 @@ class DescribeParams(Config):
     concurrency: int = Field(32, ge=1, le=512)
     timeout_s: float = Field(900, gt=0)
     memory_mb: int = Field(64_000, gt=0)
+    gpus: float | None = Field(None, ge=0)
     vllm: VllmOptions = VllmOptions()
+
+    def own_gpus(self) -> float:
+        """None where servers elsewhere do the work; all of a server that is started here."""
+        if self.engine == "vllm":
+            return 0 if self.vllm.base_urls else self.vllm.tensor_parallel_size * self.vllm.data_parallel_size
+        return float(self.device == "auto" or self.device.startswith("cuda"))
 
 
 class Describe:
@@ -93,16 +100,7 @@ class Describe:
 
     def engine(self, note: Note) -> Engine:
         """The engine that the parameters name, not started yet."""
-        given = self.params
-        if given.engine == "vllm":
-            from pipeline.instruments.vlm.vllm_server import VllmEngine
-
-            return VllmEngine(given.model, given.revision, given.vllm, max_pixels=given.max_pixels,
-                              in_flight=given.concurrency, logs=self.logs, progress=note)
-        from pipeline.instruments.vlm.transformers_local import TransformersEngine
-
-        return TransformersEngine(given.model, given.revision, device=given.device, precision=given.precision,
-                                  max_pixels=given.max_pixels)
+        return engine_of(self.params, self.logs, note)
 
     def _describe(self, engine: Engine, source: Source, store: Store) -> Product:
         if role(source) == "test":
@@ -120,6 +118,19 @@ class Describe:
                "prompt_tokens": answer.prompt_tokens, "output_tokens": answer.output_tokens,
                "latency_ms": answer.latency_ms, "flags": flags}
         return Product(pa.Table.from_pylist([row], schema=DESCRIBE.schema), {"frames": len(request.images)})
+
+
+def engine_of(params: DescribeParams, logs: Path, note: Note) -> Engine:
+    """The engine that the parameters name, not started yet. `logs`, `note`: as for Describe."""
+    if params.engine == "vllm":
+        from pipeline.instruments.vlm.vllm_server import VllmEngine
+
+        return VllmEngine(params.model, params.revision, params.vllm, max_pixels=params.max_pixels,
+                          in_flight=params.concurrency, logs=logs, progress=note)
+    from pipeline.instruments.vlm.transformers_local import TransformersEngine
+
+    return TransformersEngine(params.model, params.revision, device=params.device, precision=params.precision,
+                              max_pixels=params.max_pixels)
 
 
 def _ask(engine: Engine, request: Request) -> tuple[Answer, list[str]]:

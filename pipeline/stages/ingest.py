@@ -8,14 +8,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.contracts import INGEST
-from pipeline.engine.config import Config
+from pipeline.engine.cluster import Needs
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
 from pipeline.engine.store import Store
 
 REMARKED = 10  # videos of whose oddities one process speaks: a whole folder of dashcams would fill the terminal
 
 
-class IngestParams(Config):
+class IngestParams(Needs):
     """How ingest runs; nothing here changes what comes out."""
 
     workers: int = Field(2, ge=1)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.contracts import SCORE, embedding_array
-from pipeline.engine.config import Config
+from pipeline.engine.cluster import Needs
 from pipeline.engine.stage import BadVideo, Note, Product, Source, StageError, Worker
 from pipeline.engine.store import Store
 from pipeline.kess import novelty
@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 BATCH = 64  # pictures in memory at a time
 
 
-class ClipParams(Config):
+class ClipParams(Needs):
     """A CLIP model: any open_clip name with its `pretrained` tag, or a local folder."""
 
     model: str = "ViT-B-16"
     pretrained: str | None = "openai"
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    gpus: float | None = Field(None, ge=0)
+
+    def own_gpus(self) -> float:
+        """None on another device."""
+        return float(self.device == "auto" or self.device.startswith("cuda"))
 
     def load(self) -> "Clip":
         """The model. Raises StageError."""

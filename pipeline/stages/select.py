@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.contracts import SELECT
-from pipeline.engine.config import Config
+from pipeline.engine.cluster import Needs
 from pipeline.engine.stage import Note, Product, Source, Worker
 from pipeline.engine.store import Store
 from pipeline.kess import Strategy, event_score, select
 
 
-class SelectParams(Config):
+class SelectParams(Needs):
     """`frames` is m, the budget; `min_gap_s` and `stand_out` are KESS's (see pipeline/kess.py)."""
 
     strategy: Strategy = "kess"

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dbvad.detection.contracts import EXPLAIN
-from dbvad.detection.explain import FRAMES, Explain, key_snippets, prompt, read_form
+from dbvad.detection.explain import FRAMES, Explain, key_snippets
+from dbvad.detection.form import Verdict, prompt, read_form, read_verdict
 from dbvad.detection.stages import read_events
 from dbvad.scoring.events import Thresholds
 from pipeline.engine.stage import BadVideo, Source
@@ -136,6 +137,29 @@ def test_frames_come_in_order_and_hold_the_peak(scores: list[float]) -> None:
     assert max(scores) in [np.float32(scores[place]) for place in chosen]
 
 
-def test_a_cameras_own_words_go_into_the_prompt() -> None:
-    assert prompt("people jog here").endswith("people jog here")
-    assert "normal in this place" not in prompt()
+def test_a_cameras_own_words_go_into_the_prompt_as_a_quotation() -> None:
+    assert prompt("people jog\nhere \x1b[31m\u202e").endswith(r'"people jog\nhere \\u001b[31m\\u202e"')
+    assert "normal there" not in prompt()
+    assert prompt(verify=True).startswith(prompt())
+
+
+def test_other_words_on_what_is_normal_redo_the_explanations(monkeypatch: pytest.MonkeyPatch) -> None:
+    describe = Describe(DescribeParams(model="org/model"), {"name": "org/model", "revision": "abc"}, Path("logs"))
+    plain, told = Explain(describe, Thresholds()), Explain(describe, Thresholds(), "people jog here")
+    assert "people jog here" in told.identity()["prompt"]["text"]
+    assert plain.identity() != told.identity()
+
+
+@pytest.mark.parametrize(("event", "against", "verdict"), [
+    ("yes", "", Verdict.CONFIRMED), ("Yes.", "he may jog", Verdict.CONFIRMED), (True, "", Verdict.CONFIRMED),
+    ("no", "he jogs", Verdict.REFUTED), (" NO! ", "he jogs", Verdict.REFUTED), (False, "he jogs", Verdict.REFUTED),
+    ("no", "", Verdict.UNSURE), ("no", "Not visible.", Verdict.UNSURE), ("no", None, Verdict.UNSURE),
+    ("unsure", "he jogs", Verdict.UNSURE), (None, "he jogs", Verdict.UNSURE), ({"no": 1}, "he jogs", Verdict.UNSURE),
+])
+def test_a_verdict_refutes_only_with_a_reason(event: Any, against: str | None, verdict: Verdict) -> None:
+    assert read_verdict(f"Here: {json.dumps(FORM | {'event': event, 'against': against})}") is verdict
+
+
+@pytest.mark.parametrize("text", ["", "no", "{\"event\": \"no\"", "[" * 100_000, "{" + "[" * 100_000 + "}"])
+def test_what_is_no_form_is_no_verdict(text: str) -> None:
+    assert read_verdict(text) is Verdict.UNSURE

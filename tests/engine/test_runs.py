@@ -2,6 +2,8 @@
 
 import errno
 from collections import Counter
+from multiprocessing import parent_process
+from typing import Any
 
 import pytest
 
@@ -133,6 +135,22 @@ def test_a_stage_that_breaks_on_the_way_loses_nothing(world: World) -> None:
     assert world.states() == {}
 
 
+class Upgraded(Toy):
+    """Another version of what it works with lies on its children's machine, or came there after the plan was made."""
+
+    def identity(self) -> dict[str, Any]:
+        return {"library": {"toys": "1.0" if parent_process() is None else "1.1"}}
+
+
+def test_a_child_with_other_versions_than_the_plan_makes_nothing(world: World) -> None:
+    stages: list[Toy] = [Upgraded("words", calls=world.calls_file)]
+    outcome = world.write(a="one").run(stages)
+    assert outcome.stage_errors["words"].startswith(
+        "the code or a library here is not what the run was planned with (library.toys '1.0' -> '1.1')")
+    assert world.begun() == {}
+    assert world.rows() == {}
+
+
 def test_a_full_disk_stops_the_stage_and_quarantines_nothing(world: World) -> None:
     outcome = world.write(a="one upper!disk-full").run()
     assert outcome.stage_errors == {"upper": f"[Errno {errno.ENOSPC}] No space left on device"}
@@ -186,13 +204,14 @@ def test_a_child_that_loads_its_model_is_given_one_video_only(world: World) -> N
     child.send(plan["words", "a.txt"])
     assert child.free == 0
     while not child.ready:
-        child.reports()
-        assert child.exited() is None
+        assert child.hear().loss is None
     assert child.free == 8
     child.send(plan["words", "b.txt"])
     child.stop()
     child.process.join()
-    assert child.exited() == "exit code 0"
+    loss = child.hear().loss
+    assert loss is not None
+    assert loss.reason == "the words process ended (exit code 0)"
     assert set(world.store.videos("words")) == {"a.txt", "b.txt"}
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.engine.files import TEMP_MARK
+from pipeline.engine.hand import Engine
 from pipeline.engine.hashing import hash_file
 from pipeline.engine.plan import Plan, make_plan
-from pipeline.engine.runner import Outcome, carry_out
+from pipeline.engine.runner import Outcome, carry_out, local
 from pipeline.engine.stage import Source
 from pipeline.engine.store import Store
 from pipeline.engine.todo import Options
@@ -56,14 +57,14 @@ class World:
                 for unit in self.plan(stages).values() if unit.state != "done"}
 
     def run(self, stages: Sequence[Toy] | None = None, *, only: Sequence[str] = (), limit: int | None = None,
-            **options: bool) -> Outcome:
+            engine: Engine = local, **options: Any) -> Outcome:
         """Carry out; what was printed is in `output`, the outcome in `outcome` too."""
         stages = list(stages or self.chain())
         screen = io.StringIO()
         try:
             self.outcome = carry_out(stages, self.sources(), self.store,
                                      Options(list(only) or [stage.name for stage in stages], **options),
-                                     Console(file=screen, width=200), limit=limit)
+                                     Console(file=screen, width=200), limit=limit, engine=engine)
             return self.outcome
         finally:
             self.output = screen.getvalue()

@@ -1,4 +1,4 @@
-"""One camera's video and one RTSP server for all tests here."""
+"""One camera's video, one RTSP server and one CLIP for all tests here."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.instruments import clip as clips
+from pipeline.instruments.clip import Clip
 from tests.live.faults import Proxy, RtspServer, camera_video
+from tests.tiny import tiny_clip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,3 +40,8 @@ def proxy(server: RtspServer) -> Iterator[Proxy]:
     proxy = Proxy(server.port)
     yield proxy
     proxy.close()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return clips.load(str(tiny_clip(tmp_path_factory.mktemp("clip"))), precision="fp32", device="cpu")

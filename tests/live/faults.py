@@ -25,7 +25,7 @@ def free_port() -> int:
     return port
 
 
-def until(true: Callable[[], Any], seconds: float = 20, step: Callable[[], Any] = lambda: time.sleep(0.02)) -> Any:
+def until(true: Callable[[], Any], seconds: float = 90, step: Callable[[], Any] = lambda: time.sleep(0.02)) -> Any:
     """Wait for something; AssertionError when it does not come."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -86,7 +86,6 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._cut)
 
     def close(self) -> None:
-        self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -96,9 +95,15 @@ class Proxy:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._client, "127.0.0.1", self.port))
+        server = self._loop.run_until_complete(asyncio.start_server(self._client, "127.0.0.1", self.port))
         self._ready.set()
         self._loop.run_forever()
+        server.close()
+        self.mode = "pass"
+        self._cut()
+        if tasks := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=5))
+        self._loop.close()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.clients += 1

@@ -12,6 +12,7 @@ import torch
 from dbvad.cli import main
 from dbvad.demo.build_models import MODELS
 from dbvad.detection.live.cameras import read
+from dbvad.detection.live.journal import Journal
 from dbvad.model.detector import Detector
 from dbvad.scoring.events import Thresholds
 from dbvad.training.checkpoint import MODEL, Facts, Model, save_model
@@ -47,17 +48,39 @@ def watch(*words: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_file_from_end_to_end(run: Path, tmp_path: Path) -> None:
     video = camera_video(tmp_path / "gate.mp4", 60)
+    before = Journal(tmp_path / "out")  # of a watch that was killed while it held an event back
+    before.hold("before")
+    before.add(kind="begin", id="before")
     done = watch(f"file:{video}", "--model", run, "--clip", CLIP, "--out", tmp_path / "out", "--scores",
                  tmp_path / "scores.jsonl", "--on", "0.01", "--min-length", "0.5", "--page",
                  f"127.0.0.1:{free_port()}")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {line["kind"] for line in lines} >= {"begin", "end", "update"}
-    assert lines == [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text().splitlines()]
+    assert (lines[0]["id"], lines[0]["verified"]) == ("before", "unverified")
+    assert {line["kind"] for line in lines[1:]} >= {"begin", "end", "update"}
+    assert lines == list(before.since(1))
     assert (tmp_path / "out" / "clips" / lines[-1]["clip"]).is_file()
     scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
     assert [score["frame"] for score in scores if score["final"]] == list(range(0, 60, 5))
     assert "12 scores, 1 events, latency" in done.stderr
+
+
+def test_a_model_explains_what_it_was_shown(run: Path, tmp_path: Path) -> None:
+    video, config = camera_video(tmp_path / "gate.mp4", 60), tmp_path / "stages.yaml"
+    config.write_text(json.dumps({"describe": {"model": str(MODELS / "qwen"), "device": "cpu"}}))
+    done = watch(f"file:{video}", "--model", run, "--clip", CLIP, "--out", tmp_path / "out", "--on", "0.01",
+                 "--verify", "annotate", "--config", config, "--disk-gb", 0)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    begin, [update] = lines[0], [line for line in lines if "explanation" in line]
+    assert (update["kind"], update["id"], update["verified"]) == ("update", begin["id"], "unsure")  # it knows no form
+    found = update["explanation"]
+    assert (found["model"], found["flags"]) == ("qwen", ["no_form"])
+    assert found["what"]
+    assert [frame["frame"] for frame in found["frames"]] == sorted({frame["frame"] for frame in found["frames"]})
+    assert 1 < len(found["frames"]) <= 6
+    assert "qwen explains events" in done.stderr
+    assert "1 events explained; 0 suppressed" in done.stderr
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -68,6 +91,7 @@ def test_a_file_from_end_to_end(run: Path, tmp_path: Path) -> None:
     (["--webhook", "example.org"], "error: --webhook: no address: write http://"),
     (["--mqtt", "http://house"], "error: --mqtt: no MQTT address: write mqtt://"),
     (["--model", "nowhere"], "error: no model at nowhere: "),
+    (["--explain", "--config", "nowhere.yaml"], "error: no configuration at nowhere.yaml: "),
 ])
 def test_wrong_use_is_one_message(run: Path, tmp_path: Path, options: list[str], message: str,
                                   capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,10 +130,57 @@ def test_cameras_yaml(tmp_path: Path) -> None:
     for text, message in (("- {name: gate, url: 'rtsp://c/1', stal_s: 3}", ":2: unknown key 'cameras.0.stal_s'"),
                           ("- {name: ../x, url: 'rtsp://c/1'}", ":2: cameras.0.name"),
                           ("- {name: a, url: 'rtsp://c/1'}\n- {name: A, url: 'rtsp://c/2'}", "the name 'a'"),
+                          ("- {name: a, url: 'rtsp://c/1', verify: yes}", "verify: "),
+                          ("- {name: a, url: 'rtsp://c/1', verify: suppress, explain: no}", "leave out one of them"),
+                          (f"- {{name: a, url: 'rtsp://c/1', normal_here: {'x' * 1001}}}", ":2: cameras.0.normal_here"),
                           ("  []", "no camera is named")):
         file.write_text(f"cameras:\n{text}\n")
         with pytest.raises(ConfigError, match=message):
             read([str(file)])
+
+
+def test_who_is_explained_and_verified(tmp_path: Path) -> None:
+    file = tmp_path / "cameras.yaml"
+    file.write_text("cameras:\n- {name: a, url: 'rtsp://c/1'}\n- {name: b, url: 'rtsp://c/2', explain: false}\n"
+                    "- {name: c, url: 'rtsp://c/3', verify: off}\n- {name: d, url: 'rtsp://c/4', verify: suppress}\n"
+                    "- {name: e, url: 'rtsp://c/5', explain: true}\n")
+    cameras = read([str(file)]).cameras
+    for explain, verify, expected in (
+            (False, "off", [(False, "off"), (False, "off"), (False, "off"), (True, "suppress"), (True, "off")]),
+            (True, "off", [(True, "off"), (False, "off"), (True, "off"), (True, "suppress"), (True, "off")]),
+            (False, "annotate", [(True, "annotate"), (False, "off"), (False, "off"), (True, "suppress"),
+                                 (True, "annotate")])):
+        found = [(camera.explained(explain, verify), camera.verified(verify)) for camera in cameras]  # type: ignore[arg-type]
+        assert found == expected
+
+
+def test_events_of_a_watch_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def listed(*words: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["events", "list", *map(str, words)])
+        assert ended.value.code == (1 if words == (tmp_path / "nowhere",) else 0)
+        return "".join(capsys.readouterr())
+
+    assert listed(tmp_path / "nowhere").startswith("error: no log of a watch in ")
+    journal = Journal(tmp_path)
+    assert listed(tmp_path) == "no events\n"
+    for id in ("told", "refuted", "held"):
+        if id != "told":
+            journal.hold(id)
+        journal.add(kind="begin", id=id, camera="gate", start={"wall": "2026-11-27T16:00:58.430Z", "stream_s": 6.2},
+                    end={"wall": "2026-11-27T16:00:59.430Z", "stream_s": 7.2}, peak=0.9)
+    journal.add(kind="end", id="told", camera="gate")
+    assert listed(tmp_path, "--suppressed") == "no event of 3 was suppressed\n"
+    journal.suppress("refuted")
+    journal.add(kind="update", id="refuted", verified="refuted", explanation={"what": "a man jogs\x1b[31m"})
+    rows = [line.split() for line in listed(tmp_path).splitlines()[2:]]
+    assert [row[-1] for row in rows] == ["told", "refuted", "held"]
+    assert ["over" in rows[0], "suppressed" in rows[1], "held" in rows[2]] == [True] * 3
+    only = listed(tmp_path, "--suppressed")
+    assert "a man jogs\\u001b[31m" in only
+    assert "told" not in only
+    [line] = [json.loads(line) for line in listed(tmp_path, "--suppressed", "--json").splitlines()]
+    assert (line["id"], line["camera"], line["verified"]) == ("refuted", "gate", "refuted")
 
 
 def test_addresses_get_names_of_their_own() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dbvad.detection.live.journal import KEEP, Journal
+from dbvad.detection.live.journal import KEEP, Journal, Line, fold, told
 
 
 def numbers(journal: Journal, since: int = 0) -> list[int]:
@@ -57,3 +57,44 @@ def test_a_spoilt_line_costs_itself(tmp_path: Path) -> None:
     journal.path.write_bytes(lines[0] + b"\xff{" + lines[1][2:] + lines[2])
     assert numbers(journal) == [1, 3]
     assert Journal(tmp_path).seq == 3
+
+
+def test_what_is_held_is_told_on_release_and_what_is_suppressed_never(tmp_path: Path) -> None:
+    journal, heard = Journal(tmp_path), []
+    journal.hear.append(heard.append)
+    journal.hold("a")
+    journal.hold("b")
+    for id in "abc":
+        journal.add(kind="begin", id=id)
+    assert [line["id"] for line in heard if told(line)] == ["c"]
+    journal.release("a", verified="confirmed")
+    journal.suppress("b")
+    journal.add(kind="end", id="a")
+    journal.add(kind="end", id="b")
+    assert [(line["kind"], line["id"], line.get("verified")) for line in heard if told(line)] == [
+        ("begin", "c", None), ("begin", "a", "confirmed"), ("end", "a", None)]
+    assert heard == list(journal.since(0))
+    events: dict[str, Line] = {}
+    for line in heard:
+        events[line["id"]] = fold(events.get(line["id"], {}), line)
+    assert {id: (event["kind"], event.get("withheld")) for id, event in events.items()} == {
+        "a": ("end", None), "b": ("end", "suppressed"), "c": ("begin", None)}
+
+
+def test_what_a_killed_watch_held_is_told_by_the_next(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, rotate_bytes=400)  # it turns over in between
+    for id in "abc":
+        journal.hold(id)
+    for kind in ("begin", "end"):
+        journal.add(kind=kind, id="a")
+    for id in "bc":
+        journal.add(kind="begin", id=id)
+    journal.release("b")
+    journal.suppress("c")
+    journal.add(kind="update", id="c")
+    assert len(list(tmp_path.glob("events.*.jsonl"))) == 1
+    after = Journal(tmp_path)
+    assert after.held() == ["a"]
+    after.release("a")
+    assert [(line["kind"], line["id"]) for line in after.since(journal.seq)] == [("begin", "a"), ("end", "a")]
+    assert Journal(tmp_path).held() == []

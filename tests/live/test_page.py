@@ -11,54 +11,36 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from dbvad.detection.live.cameras import Camera, Cameras
-from dbvad.detection.live.journal import Journal
 from dbvad.detection.live.pages import Desk, bound, build, serve
-from dbvad.detection.live.reader import Shot
-from dbvad.detection.live.source import Sampling
-from dbvad.detection.live.watch import Watch
-from dbvad.scoring.events import Thresholds
-
-
-class NoScorer:
-    """Cameras that nobody scores."""
-
-    def recording(self) -> None:
-        return None
+from tests.live.stage import Stage
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    cameras = Cameras(cameras=(Camera(name="the gate", url="rtsp://bob:geheim@cam.lan/1"),
-                               Camera(name="ya_rd", url="rtsp://cam.lan/2")))
-    watch = Watch(cameras, NoScorer(), "print", Thresholds(), Sampling(), Journal(tmp_path), print)  # type: ignore[arg-type]
-    watch.feeds[0].source.last_shot = Shot(5, 1.0, 0.0, 0.0, b"\xff\xd8jpeg")
-    watch.feeds[0].scores.extend([(0, 0.2, 0.1), (0, 0.4, 0.9)])
-    watch.feeds[0].latencies.extend([0.1, 0.3])
-    return Desk(watch, tmp_path, [])
+def stage(tmp_path: Path) -> Stage:
+    stage = Stage(tmp_path, ["the gate", "ya_rd"])
+    stage.live("the gate", latency_s=0.2, scores=[0.1, 0.9], jpeg=b"\xff\xd8jpeg")
+    return stage
+
+
+@pytest.fixture
+def desk(stage: Stage) -> Desk:
+    return stage.desk
 
 
 def client(desk: Desk, token: str | None = None, **headers: str) -> TestClient:
     return TestClient(build(desk, token), base_url="http://127.0.0.1:8420", headers=headers)
 
 
-def happen(desk: Desk, id: str, *kinds: str) -> None:
-    for kind in kinds:
-        more = {"clip": f"{id}.mp4"} if kind == "update" else {"camera": "the gate", "peak": 0.9, "fingerprint": "f",
-                                                              "start": {"stream_s": 1}, "end": {"stream_s": 2}}
-        desk.watch.journal.add(kind=kind, id=id, **more)
-
-
-def test_cameras_events_and_pictures(desk: Desk) -> None:
+def test_cameras_events_and_pictures(stage: Stage, desk: Desk) -> None:
     page = client(desk)
     assert "dbvad watch" in page.get("/").text
     first, second = page.get("/api/cameras").json()
-    assert (first["camera"], first["curve"], first["latency_s"]) == ("the gate", [[0.2, 0.1], [0.4, 0.9]], 0.2)
+    assert (first["camera"], first["curve"], first["latency_s"]) == ("the gate", [[0.0, 0.1], [0.64, 0.9]], 0.2)
     assert second["latency_s"] is None
     assert page.get("/api/frame/the%20gate").content == b"\xff\xd8jpeg"
     assert page.get("/api/frame/ya_rd").status_code == 404
-    happen(desk, "a", "begin", "end", "update")
-    happen(desk, "b", "begin")
+    stage.happen("a", "the gate", "begin", "end", "update")
+    stage.happen("b", "the gate", "begin")
     assert [(event["id"], event["kind"]) for event in page.get("/api/events").json()] == [("b", "begin"), ("a", "end")]
     assert "geheim" not in page.get("/api/cameras").text + page.get("/metrics").text + page.get("/api/events").text
 
@@ -74,9 +56,9 @@ def test_a_clip_is_sent_in_parts_and_nothing_else_is(desk: Desk, tmp_path: Path)
         assert page.get(f"/api/clip/{name}").status_code == 404
 
 
-def test_thumbs_are_kept(desk: Desk, tmp_path: Path) -> None:
+def test_thumbs_are_kept(stage: Stage, desk: Desk, tmp_path: Path) -> None:
     page = client(desk)
-    happen(desk, "a", "begin", "end")
+    stage.happen("a", "the gate", "begin", "end")
     assert page.post("/api/feedback", json={"id": "a", "verdict": "true"}).status_code == 204
     assert page.post("/api/feedback", json={"id": "a", "verdict": "false"}).status_code == 204
     assert page.post("/api/feedback", json={"id": "x", "verdict": "true"}).status_code == 404
@@ -90,6 +72,8 @@ def test_thumbs_are_kept(desk: Desk, tmp_path: Path) -> None:
 def test_who_may_look(desk: Desk) -> None:
     assert client(desk).get("/api/cameras", headers={"Host": "evil.example"}).status_code == 400
     stranger = client(desk, "geheim")
+    assert "protected by a token" in stranger.get("/").text
+    assert "not the token" in stranger.get("/?token=falsch").text
     for path in ("/", "/api/cameras", "/api/events", "/metrics", "/api/stream", "/api/frame/gate", "/api/clip/a"):
         assert stranger.get(path).status_code == 401
     assert stranger.get("/?token=falsch").status_code == 401
@@ -103,7 +87,8 @@ def test_who_may_look(desk: Desk) -> None:
 
 def test_metrics_are_prometheus_text(desk: Desk) -> None:
     text = client(desk).get("/metrics").text
-    assert 'dbvad_camera_up{camera="the gate"} 0\n' in text
+    assert 'dbvad_camera_up{camera="the gate"} 1\n' in text
+    assert 'dbvad_camera_up{camera="ya_rd"} 0\n' in text
     assert 'dbvad_latency_seconds{camera="the gate",quantile="0.5"} 0.2\n' in text
     for line in text.splitlines():
         assert line.startswith("# ") or float(line.rsplit(" ", 1)[1]) >= 0
@@ -131,8 +116,8 @@ def news(address: str, last: int, count: int) -> list[tuple[int, dict[str, Any]]
     return found
 
 
-def test_the_stream_goes_on_where_the_reader_was(desk: Desk, served: str) -> None:
-    happen(desk, "a", "begin", "update", "end")
+def test_the_stream_goes_on_where_the_reader_was(stage: Stage, served: str) -> None:
+    stage.happen("a", "the gate", "begin", "update", "end")
     assert [(number, line["kind"]) for number, line in news(served, 1, 2)] == [(2, "update"), (3, "end")]
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dbvad.detection.live import source as sources
 from dbvad.detection.live.cameras import Camera
-from dbvad.detection.live.source import Heard, Sampling, Source, State
+from dbvad.detection.live.source import Heard, Pacing, Sampling, Source, State
 from pipeline.instruments.live_video import StreamError, masked, open_stream
 from tests.live.faults import Feeder, Proxy, RtspServer, camera_video, free_port, until
 from tests.videos import read_barcode
@@ -25,8 +25,7 @@ Make = Callable[..., Source]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(sources, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(Source, "pacing", Pacing(0.05, 0.2))
 
 
 @pytest.fixture

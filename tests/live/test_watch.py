@@ -13,29 +13,21 @@ import pytest
 import torch
 from PIL import Image
 
-from dbvad.detection.live import source as sources
 from dbvad.detection.live.cameras import Camera, Cameras
 from dbvad.detection.live.clips import Clips
 from dbvad.detection.live.journal import Journal
 from dbvad.detection.live.scorer import Score, Scorer
-from dbvad.detection.live.source import Sampling
+from dbvad.detection.live.source import Pacing, Sampling, Source
 from dbvad.detection.live.watch import Watch, summary
 from dbvad.model.detector import Detector
 from dbvad.scoring.events import Thresholds
 from dbvad.scoring.scores import TorchNetwork, score_features
-from pipeline.instruments import clip as clips
 from pipeline.instruments import video
 from pipeline.instruments.clip import Clip
 from tests.live.faults import Proxy, RtspServer, camera_video, free_port
-from tests.tiny import tiny_clip
 
 LENGTH = 16
 SAMPLING = Sampling(stride=2, short_side=96, quality=90)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    return clips.load(str(tiny_clip(tmp_path_factory.mktemp("clip"))), precision="fp32", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +96,8 @@ def read_jpeg(image: np.ndarray) -> np.ndarray:
 class Said(Scorer):
     """Says of each frame what `rule` makes of its number."""
 
-    def __init__(self, clip: Clip, rule: Callable[[int], float]) -> None:
-        super().__init__(clip, Blank())
+    def __init__(self, clip: Clip, rule: Callable[[int], float], **more: int) -> None:
+        super().__init__(clip, Blank(), **more)
         self.rule = rule
 
     def score(self, batch: list[Any]) -> list[list[Score]]:
@@ -138,7 +130,7 @@ def test_events_begin_and_end_and_leave_a_clip(tmp_path: Path, clip: Clip) -> No
 
 def test_a_bad_camera_is_nobody_elses_trouble(tmp_path: Path, clip: Clip, server: RtspServer, proxy: Proxy,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(Source, "pacing", Pacing(first_s=0.1))
     proxy.mode = "garbage"
     scorer = Said(clip, lambda frame: 0.1)
 

@@ -17,6 +17,7 @@ from dbvad.report.inputs import Inputs, Video, read_inputs
 from dbvad.report.judge import Judged
 from dbvad.report.page import write_report
 from pipeline.engine.files import write_record
+from tests.chromium import CHROMIUM, needs_chromium
 from tests.report.planted import VIDEOS, Planted, annotate, evaluated, publish
 
 ODD = Planted("train/fight/ünd \"<img src=x>\" & 100%_#1.mp4", "train", "<b>fight</b>", (48, 64))
@@ -244,13 +245,13 @@ def test_the_command(tmp_path):
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed")
+@needs_chromium
 def test_the_page_draws_itself_in_a_browser(tmp_path, inputs, monkeypatch):
     monkeypatch.undo()  # with the real library
     monkeypatch.setattr(writing, "ONE_PAGE", 3)
     write_report(inputs, tmp_path / "index.html")
     command = [
-        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
         "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
         "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom",
         (tmp_path / "index.html").as_uri() + "#video/train/fight/d.mp4"]

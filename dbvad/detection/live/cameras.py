@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,9 +10,15 @@ from dbvad.scoring.events import Thresholds
 from pipeline.engine.config import Config, ConfigError, load, parse
 from pipeline.instruments.live_video import SCHEMES, masked
 
+Verify = Literal["off", "annotate", "suppress"]
+
 
 class Camera(Config):
-    """One camera; times in seconds. `thresholds`: what stands here goes before the command line's."""
+    """One camera; times in seconds. `thresholds`, `explain`, `verify`: what stands here goes before the command line's.
+
+    `explain`: a model says what it sees in each event. `verify`: whether it also judges if it was one, and what follows
+    (review.py). `normal_here`: what is usual there, in the user's own words, for that model.
+    """
 
     name: str = Field(pattern=r"^[\w][\w .-]{0,63}$")
     url: str
@@ -21,6 +27,9 @@ class Camera(Config):
     min_fps: float = Field(0.5, ge=0)  # fewer frames a second: it crawls, and is opened anew
     timeout_s: float = Field(5, gt=0)  # FFmpeg's, for opening and reading
     queue: int = Field(8, ge=1)  # sampled frames that wait at most; then the oldest is dropped
+    explain: bool | None = None
+    verify: Verify | None = None
+    normal_here: str = Field("", max_length=1000)
 
     @field_validator("thresholds", mode="before")
     @classmethod
@@ -28,6 +37,18 @@ class Camera(Config):
         """YAML 1.1 reads the keys `on` and `off` as true and false."""
         words = {True: "on", False: "off"}
         return {words.get(key, key): value for key, value in data.items()} if isinstance(data, dict) else data
+
+    @field_validator("verify", mode="before")
+    @classmethod
+    def _off(cls, data: Any) -> Any:
+        """YAML 1.1 reads the word `off` as false."""
+        return "off" if data is False else data
+
+    @model_validator(mode="after")
+    def _verified_is_explained(self) -> Self:
+        if self.explain is False and self.verify not in (None, "off"):
+            raise ValueError(f"verify: {self.verify} needs what explain: false turns off: leave out one of them")
+        return self
 
     @model_validator(mode="after")  # of the camera: the error of a field shows its value, and with it a password
     def _known(self) -> Self:
@@ -38,6 +59,14 @@ class Camera(Config):
         if scheme == "file" and not Path(rest).is_file():
             raise ValueError(f"there is no file {rest}")
         return self
+
+    def verified(self, base: Verify) -> Verify:
+        """The camera's policy where it names one, else `base`."""
+        return self.verify or ("off" if self.explain is False else base)
+
+    def explained(self, base: bool, verify: Verify) -> bool:
+        """Whether a model is shown its events, as one that verifies is. `base`, `verify`: where it names none."""
+        return self.verified(verify) != "off" or (base if self.explain is None else self.explain)
 
     def over(self, base: Thresholds) -> Thresholds:
         """The camera's thresholds where it names them, else those of `base`. Raises ConfigError."""

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from dbvad.detection.live.album import Album
 from dbvad.detection.live.clips import Clips
 from dbvad.detection.live.journal import Journal, iso
+from dbvad.detection.live.reader import Shot
+from dbvad.detection.live.review import Review
 from dbvad.detection.live.scorer import Recording, Score, Scorer
 from dbvad.detection.live.source import Source
 from dbvad.scoring.events import Event, Kind, Signal, Snippet, Thresholds, Tracker
@@ -28,8 +31,10 @@ class Feed:
     model: str
     journal: Journal
     clips: Clips | None
+    review: Review | None = None
     recording: Recording = field(init=False)
     tracker: Tracker = field(init=False)
+    album: Album | None = field(init=False)
     scores: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=KEPT_SCORES))
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_LATENCIES))
     scored: int = 0
@@ -46,6 +51,12 @@ class Feed:
         self.take, self._last, self._zero = self.source.take, None, None
         self.recording = self.scorer.recording()
         self.tracker = Tracker(f"{self.source.name}@{self.take}", self.thresholds, self.model)
+        self.album = self.review.album(self.source.camera, self.scorer.look_ahead) if self.review else None
+
+    def see(self, shot: Shot) -> None:
+        """A picture that is going to be scored."""
+        if self.album and not self.recording.parts:  # the first of a snippet
+            self.album.see(shot)
 
     def hear(self, scores: list[Score]) -> None:
         """What the scorer says of this camera's snippets."""
@@ -56,6 +67,8 @@ class Feed:
             self.scored += 1
             self.scores.append((self.take, score.moment.stream_s, score.score))
             snippet, self._last = self._snippet(score), score
+            if self.album:
+                self.album.take(snippet)
             for signal in self.tracker.feed(snippet):
                 self._tell(signal)
 
@@ -83,7 +96,11 @@ class Feed:
             return
         self._told = (now, event.peak)
         self.events += signal.kind is Kind.BEGIN
-        self.journal.add(kind=str(signal.kind), **self.described(event), **more)
+        line = {"kind": str(signal.kind), **self.described(event), **more}
+        if self.review and self.album:
+            self.review.tell(self.source.camera, signal, line, self.album, self.thresholds)
+        else:
+            self.journal.add(**line)
         if signal.kind is Kind.END and self.clips:
             self.clips.want(self.source.name, self.take, event, self.thresholds, partial(self.curve, self.take))
 

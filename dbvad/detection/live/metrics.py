@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from dbvad.detection.live.deliver import Delivery
+from dbvad.detection.live.explaining import OUTCOMES
+from dbvad.detection.live.explaining import State as Explaining
+from dbvad.detection.live.review import Review
 from dbvad.detection.live.source import COUNTS, State
 from dbvad.detection.live.watch import Watch, summary
 
@@ -43,7 +46,21 @@ def metrics(watch: Watch, deliveries: Sequence[Delivery]) -> str:
             ("waiting_deliveries", "gauge", "events that a receiver has not taken yet", "waiting")):
         lines += _metric(f"dbvad_{name}", kind, text,
                          [({"receiver": d.receiver.name}, getattr(d, key)) for d in deliveries])
+    lines += _reviewed(watch.review) if watch.review else []
     return "\n".join(lines) + "\n"
+
+
+def _reviewed(review: Review) -> Iterator[str]:
+    explainer = review.explainer
+    yield from _metric("dbvad_explaining_up", "gauge", "1 while the describing model answers",
+                       [({}, explainer.state is Explaining.UP)])
+    yield from _metric("dbvad_explanations_total", "counter", "events shown to the describing model",
+                       [({"outcome": outcome}, explainer.counts[outcome]) for outcome in OUTCOMES])
+    yield from _metric("dbvad_waiting_explanations", "gauge", "events that wait for it", [({}, explainer.waiting)])
+    yield from _metric("dbvad_suppressed_total", "counter", "events that it refuted and that were told to nobody",
+                       [({}, review.suppressed)])
+    yield from _metric("dbvad_unverified_total", "counter", "events that went out without the verdict asked for",
+                       [({}, review.unverified)])
 
 
 def _metric(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
@@ -51,7 +68,7 @@ def _metric(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Itera
     yield f"# TYPE {name} {kind}"
     for labels, value in samples:
         shown = ",".join(f'{key}="{_escaped(label)}"' for key, label in labels.items())
-        yield f"{name}{{{shown}}} {float(value):g}"
+        yield f"{name}{{{shown}}} {float(value):g}" if shown else f"{name} {float(value):g}"
 
 
 def _escaped(label: str) -> str:

@@ -8,7 +8,8 @@ from urllib.parse import unquote, urlsplit
 from paho.mqtt.client import Client, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-from dbvad.detection.live.deliver import ANSWER_S, Line, Undelivered
+from dbvad.detection.live.deliver import ANSWER_S, Undelivered
+from dbvad.detection.live.journal import Line
 from dbvad.detection.live.watch import Watch
 
 PREFIX = "dbvad"

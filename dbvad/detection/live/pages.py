@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Cookie, Depends, FastAPI, Header, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse
@@ -20,7 +20,7 @@ from uvicorn import Config, Server
 
 from dbvad.detection.live.clips import CLIPS
 from dbvad.detection.live.deliver import Delivery
-from dbvad.detection.live.journal import iso
+from dbvad.detection.live.journal import fold, iso
 from dbvad.detection.live.metrics import metrics
 from dbvad.detection.live.watch import Watch, summary
 
@@ -32,6 +32,8 @@ LOOK_S = 0.5  # between two looks for news of each open page
 CURVE = 240  # scores of a card's curve
 STUCK_S = 30.0  # without a turn of the loop
 COOKIE = "dbvad_token"
+POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+ASKED, WRONG = "This page is protected by a token.", "That is not the token of this page."
 
 
 class Verdict(BaseModel):
@@ -53,6 +55,7 @@ class Desk:
         """A card each, with its curve: (stream_s, score) of the connection in hand."""
         return [summary(feed) | {
             "shot": feed.source.last_shot.index if feed.source.last_shot else None, "on": feed.thresholds.on,
+            "why": feed.source.why,
             "curve": [(round(at, 2), round(score, 4)) for take, at, score in list(feed.scores.copy())[-CURVE:]
                       if take == feed.take]} for feed in self.watch.feeds]
 
@@ -62,9 +65,7 @@ class Desk:
         with self._lock:
             for line in self.watch.journal.since(self._seq):
                 self._seq = line["seq"]
-                known = self._events.setdefault(line["id"], {})
-                ended = known.get("kind") == "end"
-                known.update(line, kind="end" if ended else line["kind"])
+                self._events[line["id"]] = fold(self._events.get(line["id"], {}), line)
                 if len(self._events) > SHOWN:
                     self._events.pop(next(iter(self._events)))
             return [event | {"verdict": verdicts.get(event["id"])} for event in reversed(self._events.values())]
@@ -97,9 +98,10 @@ class Desk:
 
     def health(self) -> dict[str, Any]:
         """`ok` while the loop turns, whatever the cameras do."""
-        states = [str(feed.source.state) for feed in self.watch.feeds]
+        states, review = [str(feed.source.state) for feed in self.watch.feeds], self.watch.review
         return {"ok": time.monotonic() - self.watch.turned < STUCK_S, "cameras": len(states),
-                "live": states.count("live"), "log": self.watch.journal.fault or "ok"}
+                "live": states.count("live"), "log": self.watch.journal.fault or "ok",
+                "explaining": str(review.explainer.state) if review else "off"}
 
 
 def build(desk: Desk, token: str | None) -> FastAPI:
@@ -108,28 +110,33 @@ def build(desk: Desk, token: str | None) -> FastAPI:
     if token is None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOCAL)
 
+    def right(given: str) -> bool:
+        return token is None or hmac.compare_digest(given.encode(), token.encode())
+
     def allowed(authorization: Annotated[str, Header()] = "", kept: Annotated[str, Cookie(alias=COOKIE)] = "") -> None:
-        given = authorization.removeprefix("Bearer ") or kept
-        if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+        if not right(authorization.removeprefix("Bearer ") or kept):
             raise HTTPException(401, "a token is needed: open /?token=TOKEN once, or send it as Bearer token")
 
     @app.middleware("http")
     async def _guarded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         answer = await go_on(request)
-        answer.headers["Content-Security-Policy"] = "default-src 'self'; style-src 'self' 'unsafe-inline'"
+        answer.headers["Content-Security-Policy"] = POLICY
         answer.headers["Referrer-Policy"] = "no-referrer"
         return answer
 
     guard = [Depends(allowed)]
 
     @app.get("/")
-    def page(request: Request, given: Annotated[str | None, Query(alias="token")] = None) -> Response:
-        if token is not None and given is not None and hmac.compare_digest(given.encode(), token.encode()):
+    def page(given: Annotated[str | None, Query(alias="token")] = None,
+             authorization: Annotated[str, Header()] = "", kept: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
+        if token is not None and given is not None and right(given):
             answer = RedirectResponse("/", 303)  # the token leaves the address bar
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
             return answer
-        allowed(kept=request.cookies.get(COOKIE, ""), authorization=request.headers.get("authorization", ""))
-        return FileResponse(STATIC / "index.html")
+        if (given is None or token is None) and right(authorization.removeprefix("Bearer ") or kept):
+            return FileResponse(STATIC / "index.html")
+        door = (STATIC / "token.html").read_text(encoding="utf-8")
+        return HTMLResponse(door.replace("{said}", ASKED if given is None else WRONG), 401)
 
     @app.get("/health")
     def health() -> Response:

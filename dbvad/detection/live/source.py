@@ -20,8 +20,6 @@ from dbvad.detection.live.reader import Order, Shot, Word, main
 from pipeline.engine.spawn import SPAWN, interrupts_held
 from pipeline.instruments.live_video import Opened
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between tries, doubling; a part of it by chance, so cameras do not march
-STEADY_S = 15.0  # a connection that held so long starts the pauses anew
 START_S = 15.0  # a child's own start, on a machine that is busy
 GONE_S = 1.0  # for a killed child to be gone
 RATE_S = 20.0  # the frame rate is judged over so long
@@ -44,6 +42,20 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Pacing:
+    """Pauses between tries, in seconds: they double up to the longest, and start anew after a connection that held for
+    `steady_s`. A part of each is left to chance, so that cameras do not march."""
+
+    first_s: float = 1.0
+    longest_s: float = 30.0
+    steady_s: float = 15.0
+
+    def pause(self, tries: int) -> float:
+        """After so many tries in a row, from 1."""
+        return min(self.longest_s, self.first_s * 2 ** min(tries, 8)) * random.uniform(0.5, 1)
+
+
+@dataclass(frozen=True)
 class Lost:
     """A connection's end. `why` in words; `at`: unix time."""
 
@@ -63,6 +75,8 @@ class Heard:
 class Source:
     """One camera. `take` names the connection, its start in unix milliseconds. `counts`: over all connections."""
 
+    pacing = Pacing()
+
     def __init__(self, camera: Camera, sampling: Sampling, segments: Path | None) -> None:
         self.camera, self.sampling, self.segments = camera, sampling, segments
         self.state, self.take, self.tries = State.WAITING, 0, 0
@@ -70,6 +84,7 @@ class Source:
         self.opened: Opened | None = None
         self.last_shot: Shot | None = None
         self.down_since: float | None = time.time()
+        self.why = ""  # why it was lost last, empty while it is live
         self._shots: deque[Shot] = deque()
         self._process: Any = None
         self._connection: Connection | None = None
@@ -160,7 +175,7 @@ class Source:
             while self._seen[-1][0] - self._seen[0][0] > RATE_S:
                 self._seen.popleft()
             if self.state == State.CONNECTING:
-                self.state, self.down_since = State.LIVE, None
+                self.state, self.down_since, self.why = State.LIVE, None, ""
                 self.counts["connections"] += 1
                 before, self.opened = self.opened, word.opened
                 heard.opened = word.opened
@@ -195,11 +210,10 @@ class Source:
         held = time.monotonic() - self._began
         live = self.state == State.LIVE
         self._end_child()
-        self.tries = 0 if live and held > STEADY_S else self.tries
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self.tries, 8)) * random.uniform(0.5, 1)
-        self._next_try = time.monotonic() + pause
+        self.tries = 0 if live and held > self.pacing.steady_s else self.tries
+        self._next_try = time.monotonic() + self.pacing.pause(self.tries)
         self.counts["losses" if live else "failures"] += 1
-        self._lost = Lost(why, time.time())
+        self._lost, self.why = Lost(why, time.time()), why
         if live:
             self.down_since = self._lost.at
         self.state = State.WAITING

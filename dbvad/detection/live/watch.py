@@ -10,6 +10,7 @@ from dbvad.detection.live.cameras import Cameras
 from dbvad.detection.live.clips import Clips
 from dbvad.detection.live.feed import Feed
 from dbvad.detection.live.journal import Journal
+from dbvad.detection.live.review import Review
 from dbvad.detection.live.scorer import Score, Scorer
 from dbvad.detection.live.source import FILE_ENDED, Heard, Sampling, Source
 from dbvad.scoring.events import Thresholds
@@ -43,6 +44,7 @@ class Watch:
     clips: Clips | None = None
     keep: Callable[[Feed, list[Score]], None] | None = None
     chores: list[Callable[[], None]] = field(default_factory=list)
+    review: Review | None = None
     feeds: list[Feed] = field(init=False)
     turned: float = field(default_factory=time.monotonic)
     _down: dict[str, str] = field(default_factory=dict)  # cameras whose loss was said, and why
@@ -51,7 +53,7 @@ class Watch:
     def __post_init__(self) -> None:
         clips = self.clips
         self.feeds = [Feed(Source(camera, self.sampling, clips.segments(camera.name) if clips else None), self.scorer,
-                           camera.over(self.thresholds), self.model, self.journal, clips)
+                           camera.over(self.thresholds), self.model, self.journal, clips, self.review)
                       for camera in self.cameras.cameras]
 
     def run(self, goes_on: Callable[[], bool]) -> None:
@@ -63,6 +65,8 @@ class Watch:
                 if not pending:
                     wait(pipes, TICK_S) if pipes else time.sleep(TICK_S)
                 pending, self.turned = self._turn(), time.monotonic()
+                if self.review:
+                    self.review.turn()
                 for chore in self.chores:
                     chore()
         finally:
@@ -79,6 +83,7 @@ class Watch:
             if heard.opened:
                 self._opened(feed, heard)
             if heard.shot:
+                feed.see(heard.shot)
                 batch.append((feed, heard.shot))
             if heard.lost:
                 self._lost(feed, heard)

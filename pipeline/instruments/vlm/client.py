@@ -68,7 +68,9 @@ async def ask(client: openai.AsyncOpenAI, model: str, request: Request, messages
     latency_ms = (time.perf_counter() - started) * 1000
     try:
         choice, usage = completion.choices[0], completion.usage
-        return Answer(text=str(choice.message.content or "").strip(), finish_reason=_ending(choice.finish_reason),
+        # JSON may spell halves of characters, which no file takes.
+        text = str(choice.message.content or "").encode(errors="replace").decode()
+        return Answer(text=text.strip(), finish_reason=_ending(choice.finish_reason),
                       prompt_tokens=int(usage.prompt_tokens) if usage else 0,
                       output_tokens=int(usage.completion_tokens) if usage else 0, latency_ms=latency_ms)
     except (AttributeError, LookupError, TypeError, ValueError):  # openai hands on whatever JSON, or text, it was sent

@@ -230,8 +230,8 @@ class VllmEngine:
                 silent_s = asyncio.get_running_loop().time() - max(e.down_since for e in self._pool.endpoints)
                 if silent_s > self.options.outage_timeout_s and not any(e.up for e in self._pool.endpoints):
                     raise EngineError(f"no server has answered for {silent_s:.0f} s, the last one tried: "
-                                      f"{url}: {fault.reason}. Start the servers again and run "
-                                      "again: what is described stays described") from fault
+                                      f"{url}: {fault.reason}. Start the servers again; a run that "
+                                      "has ended is run again: what is described stays described") from fault
             await asyncio.sleep(pause)
             pause = min(2 * pause, 30.0)
 
