@@ -137,11 +137,12 @@ class Run:
         unit = self.units.get((name, report.video_id))
         if report.kind == "ready":
             self.unlucky[name] = 0
+            self.reporter.write("opened", stage=name, seconds=round(report.seconds, 3), cpu_s=round(report.cpu_s, 3))
         elif report.kind == "done" and unit:
             self.alike[name] = 0
-            self._ended(unit, "done", report.seconds, report.rows, peak_mb=report.peak_mb)
+            self._ended(unit, "done", report.seconds, report.rows, peak_mb=report.peak_mb, cpu_s=report.cpu_s)
         elif report.kind == "bad" and unit:
-            self._quarantine(unit, report.fault, report.seconds)
+            self._quarantine(unit, report.fault, report.seconds, report.cpu_s)
         elif report.kind == "note":
             self.reporter.note(f"{name}: {report.fault['reason']}", style="dim")
         elif report.kind == "stage_error":
@@ -196,7 +197,7 @@ class Run:
             self._break(hand.stage.name, f"{ALIKE} workers in a row were lost, the last as {loss.reason}: "
                                          f"{loss.remedy}")
 
-    def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0) -> None:
+    def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0, cpu_s: float = 0.0) -> None:
         try:
             self.store.quarantine(unit.stage, unit.video_id, fingerprint=unit.fingerprint, **fault)
         except OSError as error:
@@ -205,17 +206,17 @@ class Run:
             return
         self.outcome.quarantined.add(unit.video_id)
         reason = f"{fault['kind']}: {fault['reason']}"
-        self._ended(unit, "quarantined", seconds, reason=reason, remedy=fault["remedy"])
+        self._ended(unit, "quarantined", seconds, reason=reason, remedy=fault["remedy"], cpu_s=cpu_s)
         self.alike[unit.stage] += fault["kind"] in UNFORESEEN
         if self.alike[unit.stage] >= ALIKE:
             self._break(unit.stage, f"{ALIKE} videos in a row failed, the last with {reason}; once mended, run with "
                                     "--retry-failed")
 
     def _ended(self, unit: Unit, outcome: str, seconds: float = 0.0, rows: int = 0, reason: str = "",
-               remedy: str = "", peak_mb: float = 0.0) -> None:
+               remedy: str = "", peak_mb: float = 0.0, cpu_s: float = 0.0) -> None:
         self.left[unit.stage] -= 1
         self.outcome.counts[unit.stage, outcome] += 1
-        self.reporter.unit(unit.stage, unit.video_id, outcome, seconds, rows, reason, remedy, peak_mb)
+        self.reporter.unit(unit.stage, unit.video_id, outcome, seconds, rows, reason, remedy, peak_mb, cpu_s)
         if outcome == "done":
             self.store.release(unit.stage, unit.video_id)
         for name in self.order:
@@ -291,8 +292,11 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         per_stage = Counter(unit.stage for unit in units)
         totals = {name: per_stage[name] for name in names}
         log = logs.with_suffix(".jsonl")
+        about = {"cores": len(os.sched_getaffinity(0)) if engine is local else 0,
+                 "slots": {stage.name: stage.workers * stage.concurrency for stage in stages},
+                 "inputs": {stage.name: stage.inputs for stage in stages}}
         try:
-            with Reporter(console, log, totals) as reporter, engine(log) as executor:
+            with Reporter(console, log, totals, about) as reporter, engine(log) as executor:
                 outcome = Run(stages, units, store, reporter, options, executor, logs).run()
         finally:
             if tidy:
