@@ -12,6 +12,7 @@ from dbvad.cli import (
     ablate,
     artifacts,
     calibrate,
+    choose,
     demo,
     detect,
     doctor,
@@ -48,8 +49,9 @@ app.command("calibrate")(calibrate.calibrate)
 app.add_typer(events.app, name="events")
 app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)
+app.command("choose")(choose.choose)
 app.command("report")(report.report)
-app.command("watch")(watch.watch)
+app.command("watch", cls=watch.WatchCommand)(watch.watch)
 app.command("doctor")(doctor.doctor)
 
 

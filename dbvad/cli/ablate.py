@@ -42,7 +42,8 @@ def ablate(
     that fails costs itself (exit code 3). Writes OUT/ladder.json, which `dbvad report --ladder` shows, and ladder.md.
     """
     from dbvad.ablation.cells import Truth, trainings
-    from dbvad.ablation.grid import choose, plan, record, run_grid
+    from dbvad.ablation.choice import choose, verdicts
+    from dbvad.ablation.grid import plan, record, run_grid
     from dbvad.ablation.ladder import read_ladder, read_seeds
     from dbvad.ablation.table import text
     from dbvad.cli.dataset import check_unchanged
@@ -85,7 +86,7 @@ def ablate(
         temporary.write_text("\n".join([text(found["rows"], "markdown"), *_significance(found, "markdown")]) + "\n",
                              encoding="utf-8")
     if select:
-        found["chosen"] = choose(found["rows"], found["base"])
+        found["chosen"] = choose(verdicts([found["rows"]], ["holdout_auc"]), found["base"])
         save_result(folder / "ladder.json", found)
     _show(found, style, folder, failed, as_json)
     return 3 if failed else 0

@@ -28,13 +28,15 @@ RUN_SCORE = "run `dbvad pipeline run score`"
 
 @dataclass(frozen=True)
 class Video:
-    """One scored video. `fps` 0 where unknown; `frames`: as decoded; `fingerprint`: of its score shard."""
+    """One scored video. `fps` 0 where unknown; `frames`: as decoded; `fingerprint`: of its score shard; `content`: hash
+    of its file, "" where unknown."""
 
     video_id: str
     labels: tuple[str, ...]
     fps: float
     frames: int
     fingerprint: str
+    content: str = ""
 
     @property
     def abnormal(self) -> bool:
@@ -142,7 +144,8 @@ def read_index(store: Store, split: str) -> Index:
             meta = found.meta
             makings[entry.video_id] = (meta["crops"], meta["dim"], meta["feature_source"], meta["model"])
             fps = _fps(store, entry.video_id)
-            videos.append(Video(entry.video_id, tuple(sorted(entry.labels)), fps, meta["n_frames"], found.fingerprint))
+            videos.append(Video(entry.video_id, tuple(sorted(entry.labels)), fps, meta["n_frames"], found.fingerprint,
+                                entry.source_hash))
             identity = found.basis.get("params", {}).get("model", {})
     if missing:
         raise DataError(f"{len(missing)} of {len(entries)} {split} videos have no features of today's making "
