@@ -132,6 +132,17 @@ def test_a_plan_sees_what_another_machine_made_anew(s3: Server, elsewhere: Any) 
     assert Seen(other.anew(), "words").is_current("a.mp4", "0" * 32)
 
 
+def test_what_is_no_shard_does_no_harm(s3: Server, elsewhere: Any) -> None:
+    publish(Store(local("s3://art/toys")), "a.mp4", "one")
+    for key, content in (("empty.mp4.parquet", b""), ("text.mp4.parquet", b"text"), ("folder/", b""), ("a.txt", b"x")):
+        s3.request("PUT", f"art/toys/words/{key}", content)
+    for live in (False, True):
+        store = elsewhere().anew(live)
+        assert store.videos("words") == ["a.mp4"]
+        assert not store.is_current("words", "empty.mp4", "f" * 32)
+        assert "not that of a Parquet file" in str(store.fault_of(store.path("words", "empty.mp4"), CONTRACT))
+
+
 def test_a_damaged_copy_is_fetched_again_and_a_damaged_object_is_named(s3: Server) -> None:
     store = Store(local("s3://art/toys"))
     publish(store, "a.mp4", *"abcdefgh" * 100)
