@@ -122,7 +122,7 @@ def test_artifacts_are_whole_and_say_how_they_were_made(world: World, capsys: py
     assert call("artifacts", "verify", "--artifacts", world.artifacts) == 0
     call("artifacts", "show", "train/fighting/v0.mp4", "--artifacts", world.artifacts)
     shown = capsys.readouterr().out
-    for fact in ('"stride": 16', '"decoder": "decord"', '"decoded_frames": 100', '"snippet_frames": 16', "neutral-v1"):
+    for fact in ('"stride": 16', '"decoder": "pyav"', '"decoded_frames": 100', '"snippet_frames": 16', "neutral-v1"):
         assert fact in shown
 
 
