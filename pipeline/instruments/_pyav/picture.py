@@ -44,7 +44,8 @@ def image(frame: Any, size: tuple[int, int], turned: Turn, scaler: VideoReformat
     exchanged, rows, columns = turned
     width, height = size[::-1] if exchanged else size
     # Bilinear is nearest to decord's scaling: 0.0 to 0.3 levels of 255 apart on average on real surveillance clips.
-    scaled = scaler.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")
+    # One thread: those of a scaler wait for one another longer than they work, the more the busier the machine is.
+    scaled = scaler.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR", threads=1)
     stored = scaled.to_ndarray()
     if turned == UPRIGHT:
         return stored
