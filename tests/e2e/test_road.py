@@ -176,6 +176,17 @@ def test_sql_answers(world: World, name: str, capsys: pytest.CaptureFixture[str]
         assert rows[0]["s"] >= rows[-1]["s"]
 
 
+def test_the_profile_of_the_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("pipeline", "profile", "--artifacts", world.artifacts, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {stage["name"] for stage in found["stages"]} <= {"ingest", "decode", "score", "select", "describe", "embed"}
+    assert max(found["bounds"].values()) <= 1.05 * found["seconds"]
+    assert call("pipeline", "profile", "--artifacts", world.artifacts) == 0
+    assert "its bound is" in capsys.readouterr().out
+    assert call("pipeline", "profile", "--artifacts", world.artifacts, "--run", "none") == 1
+    assert "no run 'none' in" in capsys.readouterr().err
+
+
 def test_ten_minutes_of_720p_are_decoded_in_400_mb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "videos" / "train" / "normal").mkdir(parents=True)
     videos.long_video(tmp_path / "videos" / "train" / "normal" / "long.mp4")
