@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.contracts import STAGES
-from pipeline.engine.files import atomic_file
+from pipeline.engine.place import place_of
 from pipeline.engine.sealed import seal
 from pipeline.engine.store import Footer, Store, open_sealed
 from pipeline.lists.remarks import Remark, remarks_on
@@ -100,7 +100,7 @@ def write_entries(root: Path, entries: Iterable[Entry], stages: Iterable[str], m
                         for name, type_ in [*FACTS.items(), *((stage, pa.string()) for stage in columns)]],
                        {ABOUT: json.dumps({"made_by": made_by, "config": config})})
     coming = iter(entries)
-    with atomic_file(root / FILE) as temporary:
+    with place_of(root).replacing(root / FILE) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             while rows := list(itertools.islice(coming, ROWS)):
                 facts = ([getattr(entry, name) for entry in rows] for name in FACTS)
@@ -111,8 +111,9 @@ def write_entries(root: Path, entries: Iterable[Entry], stages: Iterable[str], m
 
 def read(root: Path) -> Manifest:
     """The manifest of the artifacts in `root`. Raises NoManifest."""
+    place = place_of(root)
     try:
-        with open_sealed(root / FILE) as file:
+        with open_sealed(place.fetch(root / FILE)) as file:
             table, about = file.read(), json.loads(file.schema_arrow.metadata[ABOUT])
         rows = table.to_pylist()
         stages = [name for name in table.column_names if name not in FACTS]
@@ -120,11 +121,11 @@ def read(root: Path) -> Manifest:
                               row["problem"], {stage: row[stage] for stage in stages if row[stage]}) for row in rows)
         return Manifest(entries, about["made_by"], about["config"])
     except FileNotFoundError:
-        raise NoManifest(f"no list of videos ({FILE}) in {root}: run `dbvad pipeline run`, or the import, that writes "
+        raise NoManifest(f"no list of videos ({FILE}) in {place}: run `dbvad pipeline run`, or the import, that writes "
                          f"it; or name another folder by --artifacts") from None
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise NoManifest(f"{root / FILE} cannot be read ({error}): `dbvad pipeline run`, or the same import again, "
-                         f"writes it anew") from None
+        raise NoManifest(f"{place.shown(root / FILE)} cannot be read ({error}): `dbvad pipeline run`, or the "
+                         f"same import again, writes it anew") from None
 
 
 def store_of(root: Path) -> Store:
@@ -181,7 +182,8 @@ def set_aside(store: Store, entry: Entry, last: str) -> str:
 def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
     """Shards (and quarantine rows, under "quarantine") of videos other than `ids`, by stage."""
     found = {stage: {store.path(stage, video_id) for video_id in ids} for stage in STAGES}
-    stages = {*STAGES, *(folder.name for folder in (store.root / "quarantine").glob("*"))}
+    aside = store.root / "quarantine"
+    stages = {*STAGES, *(path.relative_to(aside).parts[0] for path in store.shards("quarantine"))}
     found["quarantine"] = {store.quarantine_path(stage, video_id) for stage in stages for video_id in ids}
     return {stage: gone for stage, kept in found.items() if (gone := [p for p in store.shards(stage) if p not in kept])}
 

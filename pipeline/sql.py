@@ -65,8 +65,10 @@ def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | Non
             _shard_view(con, store, name, contract, entries if read_now else (), note,
                         _read_columns(text, contract))
         _videos_view(con, entries)
+        if speaks := text is None or "runs" in text.lower():
+            store.place.fetch_all(path for path in store.place.files("runs") if path.suffix == ".jsonl")
         _runs_view(con, artifacts)
-        if text is None or "runs" in text.lower():
+        if speaks:
             _check_runs(artifacts, note)
     except duckdb.Error as error:
         con.close()
@@ -164,6 +166,7 @@ def _shard_view(con: duckdb.DuckDBPyConnection, store: Store, name: str, contrac
         paths = [store.quarantine_path(row["stage"], row["video_id"]) for row in quarantine(store, entries)]
     else:
         paths = _todays(store, contract.artifact, entries, note)
+    store.place.fetch_all(paths)
     for path in paths:
         store.check(path, read)
     source = _source(con, store, contract, paths)
@@ -179,7 +182,7 @@ def _todays(store: Store, stage: str, entries: Iterable[Entry], note: Callable[[
         path = store.path(stage, entry.video_id)
         if current(store, entry, stage):
             paths.append(path)
-        elif path.exists():
+        elif store.place.exists(path):
             stale.append(entry.video_id)
     if stale:
         command = "the same `dbvad detect`" if store.again == DETECT_AGAIN else f"`dbvad pipeline run {stage}`"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.contracts import STAGES
-from pipeline.engine.store import Store, read_footer
+from pipeline.engine.store import Store
 from pipeline.manifest import Entry, Manifest, write
 
 
@@ -12,7 +12,7 @@ def write_manifest(root: Path) -> None:
     store = Store(root)
     prints: dict[str, dict[str, str]] = {}
     for stage in STAGES:
-        for footer in filter(None, map(read_footer, store.shards(stage))):
+        for footer in filter(None, map(store.footer_at, store.shards(stage))):
             prints.setdefault(footer.video_id, {})[stage] = footer.fingerprint
     for row in store.quarantine_rows():
         prints.setdefault(row["video_id"], {}).setdefault(row["stage"], row["fingerprint"])

@@ -157,7 +157,7 @@ def judge(drill: Drill, good: list[str], lines: list[dict[str, Any]]) -> list[tu
     explained = [line["id"] for line in log if "explanation" in line]
     suppressed = {line["id"] for line in log if line.get("withheld") == "suppressed"}
     outcomes = {how: int(counts["explanations", how]) for how in OUTCOMES}
-    sequence = [line["seq"] for line in drill.receiver.lines()]
+    sequence = [line["seq"] for line in drill.receiver.lines() if line["seq"] <= lines[-1]["seq"]]  # it goes on telling
     late = {held: [_unix(line["at"]) - _unix(line["end"]["wall"]) for line in of_good
                    if line["kind"] == "begin" and (line["camera"] == good[0]) == held] for held in (False, True)}
     wall = time.time() - (time.monotonic() - drill.began)

@@ -55,6 +55,8 @@ def eight(folder: Path) -> Stage:
         kinds = ("begin",) if k == 199 else ("begin", "end", *(("clip",) if k > 190 else ()))
         stage.happen(f"{k:016x}", names[k * 5 % 7], *kinds, ago_s=20 + 400 * (199 - k), length_s=1 + k % 9,
                      peak=0.6 + k % 40 / 100)
+    stage.journal.add(kind="update", id=f"{197:016x}", camera=names[197 * 5 % 7],
+                      suggestions=[{"name": "fighting", "likeness": 0.7}])
     stage.journal.add(kind="update", id=f"{198:016x}", camera=names[198 * 5 % 7], explanation={
         "what": "A man climbs over the fence beside the gate and runs to the parked cars.", "who": "one man",
         "place": "a yard at night", "outcome": "He leaves with a bag.", "against": "", "model": "a model"})

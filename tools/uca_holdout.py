@@ -1,8 +1,12 @@
 """A hold-out with event times, inside the training videos of a UCA set: `python tools/uca_holdout.py SET FEATURES OUT`.
 
-SET: the folder with videos.csv; FEATURES: the folder that its expand.py wrote. Held out are 72 abnormal videos of
-dev_train, whose events were marked by reading their timed sentences (uca_marks.csv, made for this project: good for
-choosing options, and no result), and a quarter of the normal ones. Nothing of dev_test is read.
+SET: the folder with videos.csv; FEATURES: the folder that its expand.py wrote. Held out are abnormal videos of
+dev_train, whose events were marked by reading their timed sentences (made for this project: good for choosing options,
+and no result), and a quarter of the normal ones. Nothing of dev_test is read. There are two sets of marks:
+
+uca_marks.csv, by default: 72 videos, all that belongs to an event; half of the videos' time, most often its middle.
+uca_acts.csv: 59 other videos in about the mix of classes that the official test videos have, the acts alone; a quarter
+of their time, nearer to the official annotations' fifth.
 
 Writes OUT/train.csv and OUT/test.csv (lists for `dbvad import features`) and OUT/events.csv (annotations).
 """
@@ -21,9 +25,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("set", "features", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--marks", type=Path, default=MARKS, help="uca_marks.csv or uca_acts.csv")
     given = parser.parse_args(arguments)
     videos = {row["video"]: row for row in read(given.set / "videos.csv") if row["split"] == "dev_train"}
-    marks = [mark for mark in read(MARKS) if mark["video"] in videos]
+    marks = [mark for mark in read(given.marks) if mark["video"] in videos]
     normal = sorted(video for video, about in videos.items() if about["label"] == "Normal")
     held = {mark["video"] for mark in marks} | {*random.Random(0).sample(normal, round(NORMAL_SHARE * len(normal)))}
     given.out.mkdir(parents=True, exist_ok=True)

@@ -84,13 +84,6 @@ def _recalls(result: dict[str, Any]) -> dict[str, float]:
         {"recall_label": alike["recall_1"], "chance_label": alike["chance_1"]} if alike else {})
 
 
-def choose(rows: list[dict[str, Any]], base: str, metric: str = "holdout_auc") -> str:
-    """The variant with the largest mean gain over the base that is beyond its own deviation; else the base."""
-    gains = {row["name"]: row["difference"][metric]["mean"] for row in rows
-             if row["difference"].get(metric, {}).get("clear") and row["difference"][metric]["mean"] > 0}
-    return max(gains, key=lambda name: gains[name], default=base)
-
-
 def _spread(grid: list[Training], out: Path, truth: Truth, device: str, jobs: int) -> Iterator[Outcome]:
     """A process at a time takes the next training. One that dies costs the training in its hands, no more."""
     context = multiprocessing.get_context("spawn")  # torch does not survive a fork

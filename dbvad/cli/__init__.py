@@ -12,6 +12,7 @@ from dbvad.cli import (
     ablate,
     artifacts,
     calibrate,
+    choose,
     demo,
     detect,
     doctor,
@@ -20,6 +21,7 @@ from dbvad.cli import (
     export,
     importing,
     pipeline,
+    places,
     profile,
     report,
     sql,
@@ -47,8 +49,9 @@ app.command("calibrate")(calibrate.calibrate)
 app.add_typer(events.app, name="events")
 app.command("export")(export.export)
 app.command("ablate")(ablate.ablate)
+app.command("choose")(choose.choose)
 app.command("report")(report.report)
-app.command("watch")(watch.watch)
+app.command("watch", cls=watch.WatchCommand)(watch.watch)
 app.command("doctor")(doctor.doctor)
 
 
@@ -70,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is no UTF-8, a name that is none
     try:
+        places.refuse_urls(sys.argv[1:] if arguments is None else arguments)
         code = app(args=arguments, standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt  # Typer makes an exit code of it

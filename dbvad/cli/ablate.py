@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from dbvad.cli.evaluate import Ends, Format
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 
 Style = Literal["table", "markdown", "latex"]
@@ -16,7 +17,7 @@ HOLDOUT = 0.2  # of the training videos, where --select holdout finds none set
 def ablate(
     ladder: Annotated[str, typer.Argument(help="modules, temporal, descriptions, frames, ours, levers, or "
                                            "a YAML file.")],
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    artifacts: ArtifactsOption = Path("artifacts"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the cells; ablations/LADDER.")] = None,
     seeds: Annotated[str, typer.Option(help="Such as 0-4 or 0,3,7.")] = "0-4",
     annotations: Annotated[Path | None, typer.Option(help="When events happen in the test videos.")] = None,
@@ -41,7 +42,8 @@ def ablate(
     that fails costs itself (exit code 3). Writes OUT/ladder.json, which `dbvad report --ladder` shows, and ladder.md.
     """
     from dbvad.ablation.cells import Truth, trainings
-    from dbvad.ablation.grid import choose, plan, record, run_grid
+    from dbvad.ablation.choice import choose, verdicts
+    from dbvad.ablation.grid import plan, record, run_grid
     from dbvad.ablation.ladder import read_ladder, read_seeds
     from dbvad.ablation.table import text
     from dbvad.cli.dataset import check_unchanged
@@ -84,7 +86,7 @@ def ablate(
         temporary.write_text("\n".join([text(found["rows"], "markdown"), *_significance(found, "markdown")]) + "\n",
                              encoding="utf-8")
     if select:
-        found["chosen"] = choose(found["rows"], found["base"])
+        found["chosen"] = choose(verdicts([found["rows"]], ["holdout_auc"]), found["base"])
         save_result(folder / "ladder.json", found)
     _show(found, style, folder, failed, as_json)
     return 3 if failed else 0

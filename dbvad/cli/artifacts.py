@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from dbvad.cli.pipeline import STAGES as STAGE_NAMES
-from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption, choose
+from dbvad.cli.pipeline import ConfigOption, JsonOption, choose
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from pipeline.words import counted
 
@@ -24,9 +25,9 @@ def ls(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption = Fal
     from pipeline.engine.store import Store
 
     need_artifacts(artifacts)
-    rows = []
+    store, rows = Store(artifacts), []
     for stage in [*STAGES, *CONTRACTS, "quarantine"]:
-        sizes = [path.stat().st_size for path in Store(artifacts).shards(stage)]
+        sizes = [store.place.size(path) for path in store.shards(stage)]
         rows.append((stage, len(sizes), round(sum(sizes) / MB, 2)))
     (print_json if as_json else print_table)(["stage", "shards", "MB"], rows)
 
@@ -51,13 +52,13 @@ def show(
         if footer is not None:
             shown += 1
             rows = store.read(name, video, ["video_id"]).num_rows
-            print(f"{name}: {counted(rows, 'row')}, {store.path(name, video)}")
+            print(f"{name}: {counted(rows, 'row')}, {store.place.shown(store.path(name, video))}")
             print(json.dumps({"fingerprint": footer.fingerprint, "made_from": footer.basis, "provenance": footer.meta},
                              indent=2, ensure_ascii=False))
     if not shown:
         known = next((ids[0] for name in STAGE_NAMES if (ids := store.videos(name))), None)
         hint = f"ids look like {known!r}" if known else "there are none yet: run `dbvad pipeline run`"
-        raise typer.BadParameter(f"no shard of {video!r} below {artifacts}; {hint}")
+        raise typer.BadParameter(f"no shard of {video!r} below {store}; {hint}")
 
 
 @app.command()
@@ -67,7 +68,6 @@ def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption =
     from dbvad.cli.output import print_json, print_table
     from dbvad.detection.contracts import CONTRACTS
     from pipeline.contracts import QUARANTINE, STAGES
-    from pipeline.engine.store import fault_of
     from pipeline.manifest import store_of
 
     need_artifacts(artifacts)
@@ -76,7 +76,7 @@ def verify(artifacts: ArtifactsOption = Path("artifacts"), as_json: JsonOption =
     for contract in (*STAGES.values(), *CONTRACTS.values(), QUARANTINE):
         for path in store.shards(contract.artifact):
             checked += 1
-            if fault := fault_of(path, contract):
+            if fault := store.fault_of(path, contract):
                 faults.append((contract.artifact, str(path.relative_to(artifacts)), fault, store.mend_path(path)))
     columns = ["stage", "shard", "fault", "remedy"]
     if as_json:
@@ -103,7 +103,7 @@ def gc(
     need_artifacts(artifacts)
     store = Store(artifacts)
     gone = [path for paths in left_over(store, _todays(config, artifacts)).values() for path in paths]
-    size = sum(path.stat().st_size for path in gone) / MB
+    size = sum(map(store.place.size, gone)) / MB
     for path in gone:
         print(path.relative_to(artifacts))
     print(f"{counted(len(gone), 'shard')}, {size:.1f} MB of no video in the dataset"
@@ -111,7 +111,7 @@ def gc(
     if gone and delete:
         with exclusive(artifacts):
             for path in gone:
-                path.unlink(missing_ok=True)
+                store.place.remove(path)
         print(f"{size:.1f} MB freed")
 
 

@@ -88,6 +88,7 @@ def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
 
     from pipeline import stages
     from pipeline.engine.config import ConfigError
+    from pipeline.engine.place import StorageError
     from pipeline.manifest import NoManifest, read
 
     try:
@@ -99,11 +100,14 @@ def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
         return
     try:
         parsed = stages.read(config)
-        if not parsed.dataset.videos.is_dir():
-            print(f"the videos are not at hand (no folder {parsed.dataset.videos}): the dataset is taken as the last "
-                  f"`dbvad pipeline run` saw it", file=sys.stderr)
-            return
+        videos = parsed.dataset.videos
+        if isinstance(videos, Path) and not videos.is_dir():
+            raise StorageError(f"no folder {videos}")
         listing = _list(parsed, artifacts, Console(stderr=True))
+    except StorageError as error:
+        print(f"the videos are not at hand ({error}): the dataset is taken as the last `dbvad pipeline run` saw it",
+              file=sys.stderr)
+        return
     except ConfigError as error:
         raise ChangedDataset(f"the dataset cannot be read any more: {error}") from error
     changed = _changes(manifest, listing)
@@ -154,9 +158,10 @@ def tell_left_over(artifacts: Path) -> None:
         known = [entry.video_id for entry in read(artifacts).entries]
     except NoManifest:
         return
-    gone = left_over(Store(artifacts), known)
+    store = Store(artifacts)
+    gone = left_over(store, known)
     if gone:
-        size = sum(path.stat().st_size for paths in gone.values() for path in paths) / 2**20
+        size = sum(store.place.size(path) for paths in gone.values() for path in paths) / 2**20
         print(f"left out: {counted(sum(map(len, gone.values())), 'shard')} of videos that are not in the dataset; "
               f"`dbvad artifacts gc --delete` frees their {size:.1f} MB", file=sys.stderr)
 
@@ -223,6 +228,8 @@ def _list(parsed: "StagesFile", artifacts: Path, console: "Console") -> "Listing
 
 
 def _options(config: Path, artifacts: Path) -> str:
+    from pipeline.engine.place import place_of
+
     parts = [] if config.resolve() == Path("stages.yaml").resolve() else ["--config", os.path.relpath(config)]
-    parts += [] if artifacts == Path("artifacts") else ["--artifacts", str(artifacts)]
+    parts += [] if artifacts == Path("artifacts") else ["--artifacts", str(place_of(artifacts))]
     return "".join(f" {part}" for part in parts)

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbvad.cli.classes import Classes, words_of
+from dbvad.cli.places import here
+from dbvad.cli.protocol import Crop, Live, LookAhead, Scale, Smooth, protocol_of
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
 from pipeline.engine.printable import printable
 
@@ -15,12 +18,12 @@ if TYPE_CHECKING:
 
     from dbvad.detection.model import Loaded
     from dbvad.scoring.events import Thresholds
+    from dbvad.scoring.protocol import Protocol
     from pipeline.engine.plan import Plan
     from pipeline.engine.stage import Source, Stage
     from pipeline.manifest import Entry
 
 FOUND = 4  # exit code of --fail-on-event
-Scale = Literal["bins", "windows", "both"]
 
 
 class NotForDetection(Exception):
@@ -31,8 +34,9 @@ def detect(
     paths: Annotated[list[str], typer.Argument(help="Videos, folders of videos, or patterns ('cam1/**/*.mp4').")],
     model: Annotated[Path, typer.Option("--model", "-m", help="Run of `dbvad train`, or bundle of `dbvad export`.")
                      ] = Path("runs/default"),
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder for what is made of these videos; never "
-                                                                      "that of a training.")] = Path("detections"),
+    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", parser=here, metavar="FOLDER",
+                                            help="Folder for what is made of these videos; never that of a training.")
+                         ] = Path("detections"),
     clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Use the ONNX form of a bundle.")] = False,
     on: On = None,
@@ -43,12 +47,12 @@ def detect(
     post_roll: PostRoll = None,
     camera: Annotated[str | None, typer.Option(help="Whose calibrated thresholds to use, where the model has some.")
                       ] = None,
-    scale: Annotated[Scale, typer.Option(help="How a long video is brought to the trained length: windows keep what is "
-                                              "short.")] = "windows",
-    crop: Annotated[int | None, typer.Option(help="One crop (0: centre); all are averaged by default.")] = None,
-    smooth: Annotated[float, typer.Option(min=0, help="Average scores over about so many snippets.")] = 0.0,
-    classes: Annotated[str | None, typer.Option(help="Words of your own, 'a fire,a fall', to suggest for events "
-                                                     "by CLIP likeness; they never trigger one.")] = None,
+    scale: Scale = "windows",
+    crop: Crop = None,
+    smooth: Smooth = 0.0,
+    live: Live = False,
+    look_ahead: LookAhead = None,
+    classes: Classes = None,
     explain: Annotated[bool, typer.Option("--explain", help="Let the describing model of --config say what it sees in "
                                                             "each event.")] = False,
     config: Annotated[Path, typer.Option("--config", "-c", help="Stages file whose describe section --explain uses.")
@@ -88,15 +92,14 @@ def detect(
     if normal_here and not explain:
         raise typer.BadParameter("--normal-here is for what explains events: add --explain, or leave it out")
     console = Console(stderr=as_json)
-    given = {"on": on, "off": off, "min_length_s": min_length, "merge_gap_s": merge_gap, "pre_roll_s": pre_roll,
-             "post_roll_s": post_roll}
+    protocol = protocol_of(scale, crop, smooth, live, look_ahead)
+    given = thresholds_of(on=on, off=off, min_length_s=min_length, merge_gap_s=merge_gap, pre_roll_s=pre_roll,
+                          post_roll_s=post_roll)
     loaded = load(model, form="onnx" if onnx else "torch", device=device)
-    protocol = {"scale": scale, "crop": crop, "smooth": smooth}
-    thresholds = _thresholds(loaded, {key: value for key, value in given.items() if value is not None}, protocol,
-                             camera, console)
+    thresholds = _thresholds(loaded, given, protocol, camera, console)
     store = Store(artifacts, DETECT_AGAIN)
     searched(artifacts)
-    stages = build_stages(loaded, artifacts, clip, thresholds, protocol, _words(classes), config if explain else None,
+    stages = build_stages(loaded, artifacts, clip, thresholds, protocol, words_of(classes), config if explain else None,
                           device, workers, normal_here)
     sources = find_sources(paths, artifacts, console)
     options = Options([stage.name for stage in stages], retry_failed=retry_failed, force=force)
@@ -121,33 +124,22 @@ def detect(
     return 3 if found.bad else 0
 
 
-def _thresholds(loaded: "Loaded", given: dict[str, float], protocol: dict[str, Any], camera: str | None,
-                console: "Console") -> "Thresholds":
+def _thresholds(loaded: "Loaded", given: "Thresholds", protocol: "Protocol", camera: str | None, console: "Console",
+                ) -> "Thresholds":
     """Those given, else those that the model was calibrated to, which is said; else the defaults."""
     from dbvad.detection import calibration
     from dbvad.detection.bundle import ModelError
-    from dbvad.scoring.protocol import Protocol
 
-    def said(line: str) -> None:
-        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
-
-    thresholds = thresholds_of(**given)
-    if given.keys() & thresholds.rule:
-        if camera:
-            raise typer.BadParameter("--camera chooses calibrated thresholds: leave it out, or --on, --off, "
-                                     "--min-length and --merge-gap")
-        if calibration.is_there(loaded.path):
-            said("thresholds as given: those that the model is calibrated to are not used, and no rate is promised")
-        return thresholds
-    found = calibration.find(loaded.path, loaded.fingerprint, Protocol(**protocol), camera)
-    if found is None:
-        if camera:
-            raise ModelError(f"{loaded.path} is not calibrated for {camera}: `dbvad calibrate {loaded.path} --normal "
-                             f"FOOTAGE --camera {quote(camera)}`, or leave out --camera")
-        return thresholds
-    promise, whose = found
-    said(f"calibrated for {whose}: {promise.told()}")
-    return thresholds.model_copy(update=promise.rule)
+    if camera and given.model_fields_set & given.rule.keys():
+        raise typer.BadParameter("--camera chooses calibrated thresholds: leave it out, or --on, --off, --min-length "
+                                 "and --merge-gap")
+    chosen = calibration.choose(loaded.path, loaded.fingerprint, protocol, given, camera)
+    if camera and chosen.promise is None:
+        raise ModelError(f"{loaded.path} is not calibrated for {camera} by {protocol.told()}: "
+                         f"`{calibration.command(loaded.path, protocol)} --camera {quote(camera)}`, or leave out "
+                         f"--camera")
+    console.print(printable(chosen.told()), highlight=False, markup=False, soft_wrap=True)
+    return chosen.thresholds
 
 
 def searched(artifacts: Path) -> "dict[str, Entry]":
@@ -180,29 +172,21 @@ def record(artifacts: Path, plan: "Plan") -> None:
     write(artifacts, Manifest(tuple(known.values()), "detect"))
 
 
-def _words(classes: str | None) -> list[str]:
-    words = [word.strip() for word in (classes or "").split(",") if word.strip()]
-    if classes is not None and not words:
-        raise typer.BadParameter("--classes names no word: give some, such as 'a fire,a fall'")
-    return list(dict.fromkeys(words))
-
-
 def build_stages(loaded: "Loaded", artifacts: Path, clip: str | None, thresholds: "Thresholds",
-                 protocol: dict[str, Any], words: list[str], config: Path | None, device: str, workers: int | None,
+                 protocol: "Protocol", words: list[str], config: Path | None, device: str, workers: int | None,
                  normal_here: str = "") -> list["Stage"]:
     """The stages in order, with `explain` where `config` names what describes."""
     from dbvad.detection.explain import Explain
     from dbvad.detection.model import find_clip
     from dbvad.detection.road import stages
-    from dbvad.scoring.protocol import Protocol
     from pipeline import stages as pipeline_stages
     from pipeline.engine.hashing import HashCache
     from pipeline.stages.describe import Describe
     from pipeline.stages.models import identify
 
     cache = HashCache(artifacts / pipeline_stages.MODEL_HASHES)
-    place = find_clip(loaded, clip, cache, protocol["crop"])
-    built = stages(loaded, place, protocol=Protocol(**protocol), thresholds=thresholds, words=words, device=device,
+    place = find_clip(loaded, clip, cache, protocol.crop)
+    built = stages(loaded, place, protocol=protocol, thresholds=thresholds, words=words, device=device,
                    workers=workers)
     if config is not None:
         params = pipeline_stages.read(config).describe

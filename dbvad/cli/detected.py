@@ -76,7 +76,7 @@ def print_events(found: Found, explain: bool) -> None:
 def write_texts(found: Found, csv: Path | None, vtt: Path | None, srt: Path | None) -> None:
     """The files asked for; one a video has its name."""
     from dbvad.detection import outputs
-    from pipeline.engine.store import atomic_file
+    from pipeline.engine.files import atomic_file
 
     def write(path: Path, text: str) -> None:
         with atomic_file(path) as temporary:

@@ -6,11 +6,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dbvad.cli.pipeline import ArtifactsOption, ConfigOption, JsonOption
+from dbvad.cli.pipeline import ConfigOption, JsonOption
+from dbvad.cli.places import ArtifactsOption
+
+if TYPE_CHECKING:
+    from pipeline.engine.place import Url
 
 Verdict = Literal["ok", "note", "fault"]
 Check = tuple[str, Verdict, str]  # what was looked at, how it is, what was seen or what to do
@@ -51,12 +55,26 @@ def _versions() -> Iterator[Check]:
 
 
 def _disk(artifacts: Path) -> Iterator[Check]:
+    from pipeline.engine.place import ORIGIN, origin
+
     if artifacts.exists() and not (artifacts.is_dir() and os.access(artifacts, os.W_OK)):
         yield "artifacts", "fault", f"{artifacts} is no folder that can be written to: name another with --artifacts"
+    if (artifacts / ORIGIN).exists():
+        yield from _store("artifacts", origin(artifacts))
     place = artifacts if artifacts.is_dir() else Path()
     free = shutil.disk_usage(place).free / 2**30
     remedy = "" if free > LOW_DISK_GB else ": make room, or name another folder with --artifacts"
     yield "disk space", "ok" if free > LOW_DISK_GB else "fault", f"{free:.1f} GB free at {place.resolve()}{remedy}"
+
+
+def _store(what: str, url: "Url") -> Iterator[Check]:
+    from pipeline.engine.place import StorageError, objects_below
+
+    try:
+        next(objects_below(url).list(), None)
+        yield what, "ok", f"{url} answers"
+    except StorageError as error:
+        yield what, "fault", str(error)
 
 
 def _configuration(config: Path) -> Iterator[Check]:
@@ -72,7 +90,9 @@ def _configuration(config: Path) -> Iterator[Check]:
         yield "stages file", "fault", str(error)
         return
     yield "stages file", "ok", f"{config}, videos at {read.dataset.videos}"
-    if not read.dataset.videos.is_dir():
+    if not isinstance(read.dataset.videos, Path):
+        yield from _store("videos", read.dataset.videos)
+    elif not read.dataset.videos.is_dir():
         yield "videos", "fault", f"no folder {read.dataset.videos}: set dataset.videos"
     if read.describe.engine == "vllm":
         yield from _servers(read.describe.vllm.base_urls, read.describe.vllm.api_key_env, read.describe.vllm.python)

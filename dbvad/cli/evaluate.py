@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, thresholds_of
 from pipeline.lists.events import Format
@@ -18,7 +19,7 @@ Row = Literal["markdown", "latex"]
 
 def evaluate(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders of `dbvad train`; runs/default.")] = None,
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    artifacts: ArtifactsOption = Path("artifacts"),
     annotations: Annotated[Path | None, typer.Option(help="When events happen in the test videos.")] = None,
     format: Annotated[Format, typer.Option(help="Format of the annotations.")] = "auto",
     ends: Annotated[Ends, typer.Option(help="Does an event's end frame belong to it?")] = "inclusive",
@@ -33,6 +34,8 @@ def evaluate(
     merge_gap: MergeGap = None,
     alarms_per_hour: Annotated[float, typer.Option(min=0, help="False alarms at which recall is given.")] = 1.0,
     oracle: Annotated[bool, typer.Option("--oracle", help="Also the best epoch on the test set; no result.")] = False,
+    variation: Annotated[bool, typer.Option("--variation", help="Also how much features and scores vary inside "
+                                            "abnormal videos, part by part of the network.")] = False,
     scores: Annotated[Path | None, typer.Option(help="Judge these scores, a file or a folder, whoever made them; runs "
                                                      "named too are shown beside.")] = None,
     snippet: Annotated[int | None, typer.Option(min=1, help="Frames that each of --scores stands for.")] = None,
@@ -52,9 +55,9 @@ def evaluate(
     docs/evaluation.md.
     """
     if scores and not runs:
-        if oracle or names or crop is not None or scale != "bins":
-            raise typer.BadParameter("--scale, --crop, --names and --oracle act on a run's features, not on --scores: "
-                                     "leave them out, or name a run")
+        if oracle or variation or names or crop is not None or scale != "bins":
+            raise typer.BadParameter("--scale, --crop, --names, --oracle and --variation act on a run's features, not "
+                                     "on --scores: leave them out, or name a run")
     elif not scores and (snippet or allow_missing):
         raise typer.BadParameter("--snippet and --allow-missing belong to --scores")
     from dbvad.cli.dataset import check_unchanged
@@ -72,7 +75,8 @@ def evaluate(
     results = []
     for run in folders:
         result = judge(run, artifacts, annotations, format=format, protocol=protocol, thresholds=thresholds,
-                       per_hour=alarms_per_hour, oracle=oracle, device=device, track=track(f"score videos with {run}"))
+                       per_hour=alarms_per_hour, oracle=oracle, vary=variation, device=device,
+                       track=track(f"score videos with {run}"))
         save_result(run / "result.json", result)
         results.append(result)
     if scores:
@@ -219,6 +223,9 @@ def _show_notes(result: dict[str, Any]) -> None:
         if isinstance(best, dict):
             print(f"oracle, chosen on the test set, no result: {TITLES[name]} {percent(best['value'])} "
                   f"at epoch {best['epoch']}")
+    if shares := result.get("variation"):
+        print("variation inside abnormal videos, as a share of all: "
+              + ", ".join(f"{name} {'-' if share is None else f'{share:.2f}'}" for name, share in shares.items()))
     if isinstance(result["localization"], str):
         print(f"mAP@IoU {result['localization']}")
     print_left_out(result["dropped"], "test video")

@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from dbvad.cli.places import here
 from dbvad.cli.say import say as print
 
 app = typer.Typer(no_args_is_help=True, help="List the events of a watch; say of an event whether it was one, for "
                                              "`dbvad calibrate --feedback`.")
 Id = Annotated[str, typer.Argument(help="The event's id, as `dbvad detect` prints it.")]
-Found = Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of what was detected; feedback.jsonl is there.")]
+Found = Annotated[Path, typer.Option("--artifacts", "-a", parser=here, metavar="FOLDER",
+                                      help="Folder of what was detected; feedback.jsonl is there.")]
 
 
 class NoEvent(Exception):

@@ -20,7 +20,7 @@ def export(
     `dbvad detect --model FOLDER` takes it, and `Detector.load("FOLDER")` in Python.
     """
     from dbvad.cli.output import print_table
-    from dbvad.detection import bundle, onnx_form
+    from dbvad.detection import bundle, calibration, onnx_form
     from dbvad.detection.model import find_clip, load
     from pipeline.engine.hashing import HashCache
     from pipeline.words import counted
@@ -31,7 +31,12 @@ def export(
         if not along.is_dir():
             raise bundle.ModelError(f"{run} was trained with {along}, a model of the hub: it is fetched where it is "
                                     f"used, leave out --with-clip")
-    made = bundle.export(run, out, clip=along)
+    promises = calibration.read(run)
+    stale = promises is not None and promises.model != bundle.weights_of(run)[1]
+    made = bundle.export(run, out, clip=along, calibrated=promises is not None and not stale)
+    if stale:
+        print(f"{run / bundle.CALIBRATION} is left out, as it is of other weights: `dbvad calibrate {run} --normal "
+              f"FOOTAGE`, then export again")
     if onnx:
         found = onnx_form.export(load(out, device="cpu").model, out / bundle.ONNX, made.weights)
         print_table(["snippets", "largest difference of a logit", "of a class share"],

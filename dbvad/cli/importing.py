@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from pipeline.words import counted
 
@@ -28,7 +29,6 @@ app = typer.Typer(no_args_is_help=True, help="Published features and other peopl
 HASHES = ".import-hashes.json"
 SHOWN = 20  # rows of a list of faults; --json has them all
 MB = 1 << 20
-ArtifactsOption = Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit code 1 where anything was left out or is odd.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 
@@ -283,4 +283,6 @@ def _print_json(content: dict[str, Any]) -> None:
 
 
 def _option(root: Path) -> str:
-    return "" if root == Path("artifacts") else f" --artifacts {root}"
+    from pipeline.engine.place import place_of
+
+    return "" if root == Path("artifacts") else f" --artifacts {place_of(root)}"

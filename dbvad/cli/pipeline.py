@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ class Where(StrEnum):
 
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The stages file.")]
-ArtifactsOption = Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Make every warning an error (exit code 1).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VideoOption = Annotated[list[str] | None, typer.Option("--video", help="Only this video, or those whose ids match this "
@@ -244,6 +244,7 @@ def print_todo(built: list["Stage"], sources: list["Source"], store: "Store", op
 
 def _print_outcome(outcome: "Outcome", artifacts: Path, as_json: bool) -> None:
     from dbvad.cli.output import print_json, print_table
+    from pipeline.engine.place import place_of
 
     stages = [stage for stage in STAGES if any(name == stage for name, _ in outcome.counts)]
     kinds = ("done", "quarantined", "blocked", "failed")
@@ -258,7 +259,7 @@ def _print_outcome(outcome: "Outcome", artifacts: Path, as_json: bool) -> None:
     elif not outcome.wanting:
         print(NOTHING)
     if outcome.quarantined:
-        option = "" if artifacts == Path("artifacts") else f" --artifacts {artifacts}"
+        option = "" if artifacts == Path("artifacts") else f" --artifacts {place_of(artifacts)}"
         print(f"{len(outcome.quarantined)} in quarantine: `dbvad pipeline failures{option}` says what is wrong with "
               "each")
 

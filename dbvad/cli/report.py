@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from pipeline.lists.events import Format
 from pipeline.words import counted
@@ -15,7 +16,7 @@ MB = 2**20
 def report(
     run: Annotated[Path | None, typer.Argument(help="Run folder, evaluated; without one the page shows the data "
                                                     "alone.")] = None,
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    artifacts: ArtifactsOption = Path("artifacts"),
     out: Annotated[Path, typer.Option(help="Folder for index.html, or the page itself (NAME.html).")] = Path("report"),
     annotations: Annotated[Path | None, typer.Option(help="When events happen; by default what the run was evaluated "
                                                           "with.")] = None,

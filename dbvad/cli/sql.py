@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from pipeline.words import counted
 
@@ -22,7 +23,7 @@ ROWS = 100  # of a result shown as a table
 
 def sql(
     query: Annotated[str | None, typer.Argument(help="One query; without it, an interactive prompt.")] = None,
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    artifacts: ArtifactsOption = Path("artifacts"),
     config: Annotated[Path, typer.Option("--config", "-c", help="The stages file: names the CLIP model of clip_text()."
                                          )] = Path("stages.yaml"),
     views: Annotated[bool, typer.Option("--views", help="List the views and their columns.")] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from pipeline.words import counted
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    artifacts: Annotated[Path, typer.Option("--artifacts", "-a", help="Folder of the artifacts.")] = Path("artifacts"),
+    artifacts: ArtifactsOption = Path("artifacts"),
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoint, log.")] = Path("runs/default"),
     config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of training keys.")] = None,
     preset: Annotated[str | None, typer.Option(help="ucf-crime or xd-violence, :cosine for that schedule; config and "
@@ -159,6 +160,7 @@ def _retrieval(found: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _show(result: "Result", artifacts: Path) -> None:
     from dbvad.cli.dataset import print_left_out
+    from pipeline.engine.place import place_of
 
     held = f", {result.held_out} held out" if result.held_out else ""
     print(f"trained on {counted(result.videos, 'video')} ({result.abnormal} abnormal, {result.described} "
@@ -171,4 +173,4 @@ def _show(result: "Result", artifacts: Path) -> None:
     for line in _retrieval(result.retrieval):
         print(line)
     print(f"loss of the last epoch {result.loss:.4f}; model in {result.run}/model.safetensors")
-    print(f"next: dbvad evaluate {result.run} --artifacts {artifacts}")
+    print(f"next: dbvad evaluate {result.run} --artifacts {place_of(artifacts)}")

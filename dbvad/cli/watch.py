@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from dbvad.cli.classes import Classes, words_of
 from dbvad.cli.explaining import Explain, StagesFile, Verify, Within
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
 
@@ -20,12 +22,30 @@ if TYPE_CHECKING:
     from dbvad.detection.live.scorer import Score, Scorer
     from dbvad.detection.live.source import Sampling
     from dbvad.detection.live.watch import Watch
+    from dbvad.detection.model import Loaded
 
 HOST, PORT = "127.0.0.1", 8420
 
 
 class AddressError(ValueError):
     """An address that cannot be used; the message says why and what to do."""
+
+
+class WatchCommand(TyperCommand):
+    """`--page` may stand alone: options of Typer always take a value, so the usual one is put in."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_page(args) if "--page" in args else args)
+
+
+def _with_page(args: list[str]) -> list[str]:
+    """The arguments, `--page` with its address: what follows it is that, unless it is an option, a source or a path."""
+    from dbvad.detection.live.cameras import YAML, is_address
+
+    place = args.index("--page")
+    after = args[place + 1:]
+    alone = not after or after[0].startswith("-") or is_address(after[0]) or "/" in after[0] or after[0].endswith(YAML)
+    return [*args[:place], f"--page={HOST}:{PORT}" if alone else f"--page={after[0]}", *after[not alone:]]
 
 
 def watch(
@@ -43,6 +63,7 @@ def watch(
     post_roll: PostRoll = None,
     look_ahead: Annotated[int, typer.Option(min=0, help="Snippets seen after the one that is judged: later, and "
                                                         "surer.")] = 0,
+    classes: Classes = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of what is kept: events.jsonl, clips.")] = Path(
         "watch"),
     disk_gb: Annotated[float, typer.Option(min=0, help="For the last of every camera's video, and as much for clips "
@@ -55,7 +76,8 @@ def watch(
                                                            "DBVAD_WEBHOOK_SECRET is set. May be repeated.")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Publish events and camera states: mqtt://HOST:PORT/PREFIX.")
                     ] = None,
-    page: Annotated[str | None, typer.Option(help="Show a page here, such as at 127.0.0.1:8420.")] = None,
+    page: Annotated[str | None, typer.Option(metavar="[HOST:PORT]", help=f"Show a page, at {HOST}:{PORT} unless an "
+                                             "address follows.")] = None,
     token: Annotated[str | None, typer.Option(envvar="DBVAD_PAGE_TOKEN", help="What the page asks for; needed at an "
                                               "address that other machines reach.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Write every score to this file, as JSON lines.")] = None,
@@ -69,15 +91,18 @@ def watch(
     from functools import partial
 
     from dbvad.cli.explaining import reviewed, reviewing
+    from dbvad.detection import calibration
     from dbvad.detection.live.cameras import read
     from dbvad.detection.live.clips import Clips
     from dbvad.detection.live.deliver import Delivery
     from dbvad.detection.live.journal import Journal
     from dbvad.detection.live.review import UNVERIFIED
     from dbvad.detection.live.watch import Watch
+    from dbvad.scoring.protocol import Protocol
     from pipeline.engine.lock import exclusive
 
     cameras = read(sources)
+    words = words_of(classes)
     thresholds = thresholds_of(on=on, off=off, min_length_s=min_length, merge_gap_s=merge_gap, pre_roll_s=pre_roll,
                                post_roll_s=post_roll)
     receivers, broker = _webhooks(webhook or []), _broker(mqtt) if mqtt else None
@@ -87,7 +112,7 @@ def watch(
             stack.callback(broker.stop)
         listening = stack.enter_context(_listening(page, token)) if page is not None else None
         stack.enter_context(exclusive(out))
-        scorer, sampling, fingerprint = _eyes(model, clip, onnx, device, look_ahead, out)
+        loaded, scorer, sampling = _eyes(model, clip, onnx, device, look_ahead, words, out)
         goes_on, keep = stack.enter_context(_until_stopped(seconds)), stack.enter_context(_writer(scores))
         journal = Journal(out)
         journal.hear.append(_printer())
@@ -102,8 +127,10 @@ def watch(
         review = reviewing(cameras, explain, verify, verify_within, config, out, journal, _say)
         if review:
             stack.callback(review.stop, goes_on)
-        watching = Watch(cameras, scorer, fingerprint, thresholds, sampling, journal, _say, clips, keep,
-                         chores=[journal.retry], review=review)
+        protocol = Protocol(scale="windows", look_ahead=look_ahead)
+        watching = Watch(cameras, scorer, loaded.fingerprint, thresholds, sampling, journal, _say, clips, keep,
+                         chores=[journal.retry], review=review,
+                         choose=partial(calibration.choose, loaded.path, loaded.fingerprint, protocol))
         if broker:
             watching.chores.append(partial(broker.states, watching))
         if listening:
@@ -135,7 +162,7 @@ def _broker(address: str) -> "Mqtt":
     except ModuleNotFoundError as error:
         raise AddressError(f"--mqtt needs {error.name}: pip install 'dbvad[mqtt]'") from None
     try:
-        return Mqtt(address)
+        return Mqtt(address, _say)
     except ValueError as error:
         raise AddressError(f"--mqtt: {error}") from None
 
@@ -195,9 +222,9 @@ def _printer() -> Callable[[dict[str, Any]], None]:
     return tell
 
 
-def _eyes(model: Path, clip: str | None, onnx: bool, device: str, look_ahead: int, out: Path,
-          ) -> tuple["Scorer", "Sampling", str]:
-    """CLIP and network, how frames are sampled, and the model's fingerprint."""
+def _eyes(model: Path, clip: str | None, onnx: bool, device: str, look_ahead: int, words: list[str], out: Path,
+          ) -> tuple["Loaded", "Scorer", "Sampling"]:
+    """The model, with CLIP and network as cameras need them, and how frames are sampled."""
     import os
 
     import torch
@@ -205,8 +232,9 @@ def _eyes(model: Path, clip: str | None, onnx: bool, device: str, look_ahead: in
     from dbvad.detection.live.scorer import Scorer
     from dbvad.detection.live.source import Sampling
     from dbvad.detection.model import find_clip, load
+    from dbvad.detection.road import recipe
+    from dbvad.detection.suggestions import Vocabulary, words_of
     from pipeline.engine.hashing import HashCache
-    from pipeline.instruments import clip as clips
     from pipeline.stages import MODEL_HASHES
 
     # Chosen here: the cameras' processes need a core, too.
@@ -215,10 +243,11 @@ def _eyes(model: Path, clip: str | None, onnx: bool, device: str, look_ahead: in
     cache = HashCache(out / MODEL_HASHES)
     place = find_clip(loaded, clip, cache)
     cache.save()
-    decode, score = loaded.facts.recipe["decode"], loaded.facts.recipe["score"]
-    eye = clips.load(place.model, place.pretrained, device=device, precision=score["precision"])
-    scorer = Scorer(eye, loaded.network, crops=score["crops"], per=score["frames_per_snippet"], look_ahead=look_ahead)
-    return scorer, Sampling(decode["stride"], decode["short_side"], decode["quality"]), loaded.fingerprint
+    decode, score = recipe(loaded, place, device)
+    eye = score.load()
+    scorer = Scorer(eye, loaded.network, crops=score.crops, per=score.frames_per_snippet, look_ahead=look_ahead,
+                    vocabulary=words_of(eye, words, score.templates) if words else Vocabulary(loaded.labels))
+    return loaded, scorer, Sampling(decode.stride, decode.short_side, decode.quality)
 
 
 @contextmanager

@@ -28,13 +28,15 @@ RUN_SCORE = "run `dbvad pipeline run score`"
 
 @dataclass(frozen=True)
 class Video:
-    """One scored video. `fps` 0 where unknown; `frames`: as decoded; `fingerprint`: of its score shard."""
+    """One scored video. `fps` 0 where unknown; `frames`: as decoded; `fingerprint`: of its score shard; `content`: hash
+    of its file, "" where unknown."""
 
     video_id: str
     labels: tuple[str, ...]
     fps: float
     frames: int
     fingerprint: str
+    content: str = ""
 
     @property
     def abnormal(self) -> bool:
@@ -124,11 +126,12 @@ def read_index(store: Store, split: str) -> Index:
     manifest = manifest_of(store)
     entries = manifest.of(split)
     if not entries:
-        raise DataError(f"no {split} video in {store.root}: give videos the split {split!r} in the labels that "
+        raise DataError(f"no {split} video in {store}: give videos the split {split!r} in the labels that "
                         f"stages.yaml names, then {RUN_PIPELINE}")
     videos: list[Video] = []
     dropped, missing, makings = dict[str, str](), [], {}
-    for entry in entries:
+    by_id = {entry.video_id: entry for entry in entries}
+    for entry in map(by_id.__getitem__, store.ahead("ingest", by_id)):
         if reason := set_aside(store, entry, "score"):
             dropped[entry.video_id] = reason
             continue
@@ -141,7 +144,8 @@ def read_index(store: Store, split: str) -> Index:
             meta = found.meta
             makings[entry.video_id] = (meta["crops"], meta["dim"], meta["feature_source"], meta["model"])
             fps = _fps(store, entry.video_id)
-            videos.append(Video(entry.video_id, tuple(sorted(entry.labels)), fps, meta["n_frames"], found.fingerprint))
+            videos.append(Video(entry.video_id, tuple(sorted(entry.labels)), fps, meta["n_frames"], found.fingerprint,
+                                entry.source_hash))
             identity = found.basis.get("params", {}).get("model", {})
     if missing:
         raise DataError(f"{len(missing)} of {len(entries)} {split} videos have no features of today's making "
@@ -253,11 +257,11 @@ def _mixed(makings: dict[str, tuple[Any, ...]]) -> str:
 def _check_kinds(index: Index, store: Store) -> None:
     abnormal = sum(video.abnormal for video in index.videos)
     if abnormal == 0:
-        raise DataError(f"none of the {len(index.videos)} training videos in {store.root} has a label, so there is "
+        raise DataError(f"none of the {len(index.videos)} training videos in {store} has a label, so there is "
                         f"nothing to learn: name folders, a CSV or official lists under `labels` in stages.yaml, then "
                         f"{RUN_PIPELINE}")
     if abnormal == len(index.videos):
-        raise DataError(f"all {abnormal} training videos in {store.root} are abnormal: add normal videos; the detector "
+        raise DataError(f"all {abnormal} training videos in {store} are abnormal: add normal videos; the detector "
                         f"learns from the contrast")
 
 

@@ -25,7 +25,7 @@ def read_descriptions(store: Store, video_ids: Sequence[str]) -> tuple[np.ndarra
     found: dict[int, np.ndarray] = {}
     marks = []
     entries = {entry.video_id: entry for entry in manifest_of(store).of("train")}
-    for place, video_id in enumerate(video_ids):
+    for place, video_id in enumerate(store.ahead("embed", video_ids)):
         entry = entries[video_id]
         footer = None if set_aside(store, entry, "embed") else current(store, "embed", entry)
         has = footer is not None and footer.rows > 0
@@ -56,8 +56,8 @@ def no_descriptions(video_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray, l
 def doubtful(store: Store, video_ids: Iterable[str]) -> list[str]:
     """Videos whose description has a flag but for that of a second try, or was not finished."""
     found = []
-    for video_id in video_ids:
-        if store.path("describe", video_id).exists():  # vectors may be imported without their texts
+    for video_id in store.ahead("describe", video_ids):
+        if store.place.exists(store.path("describe", video_id)):  # vectors may be imported without their texts
             rows = store.read("describe", video_id, ["flags", "finish_reason"]).to_pylist()
             if any(row["finish_reason"] != "stop" or {*row["flags"]} - {"asked_twice"} for row in rows):
                 found.append(video_id)

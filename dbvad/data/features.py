@@ -118,7 +118,7 @@ def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, da
     """The rows first and the record last: where there is a record the rows are whole."""
     lengths, crc = [], 0
     with atomic_file(data) as temporary, open(temporary, "wb") as file:
-        for video_id in track(ids, len(ids)):
+        for video_id in track(store.ahead("score", ids), len(ids)):
             features, _ = read_features(store, video_id, crops)
             if features.shape[2] != dim:
                 raise FeatureError(f"{video_id}: its features have width {features.shape[2]}, those of other videos "

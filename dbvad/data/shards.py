@@ -13,7 +13,7 @@ class DataError(ValueError):
 def manifest_of(store: Store) -> Manifest:
     """Today's dataset. Raises DataError."""
     if not store.root.is_dir():
-        raise DataError(f"no artifacts in {store.root}: {RUN_PIPELINE} first, or name another folder by --artifacts")
+        raise DataError(f"no artifacts in {store}: {RUN_PIPELINE} first, or name another folder by --artifacts")
     try:
         return read(store.root)
     except NoManifest as error:

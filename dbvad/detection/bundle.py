@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dbvad import __version__
 from dbvad.detection.card import write_card
 from dbvad.training.checkpoint import MODEL, Facts, load_model
+from pipeline.engine.files import atomic_file, read_record
 from pipeline.engine.hashing import hash_file
-from pipeline.engine.store import atomic_file
 
 FORMAT = 1  # raised when an older dbvad could not read what a newer one writes
 MANIFEST, ONNX, CARD = "bundle.json", "detector.onnx", "README.md"
@@ -57,35 +57,62 @@ def read_manifest(path: Path) -> Manifest | None:
         raise ModelError(f"{file} is not a bundle's ({error.errors()[0]['msg']}): export the bundle again") from error
 
 
-def export(run: Path, out: Path, *, clip: Path | None = None) -> Manifest:
-    """Make a bundle of a run: weights, manifest, calibration and result where there are, and a card.
+def weights_of(path: Path) -> tuple[Path, str]:
+    """The file of the weights of a run or a bundle, or `path` itself, and its hash. Raises ModelError.
 
-    `clip`: a local CLIP folder to take along. An older bundle in `out` is replaced. Raises ModelError, CheckpointError.
+    A bundle must be whole, and its weights those that it was made with.
+    """
+    if not path.exists():
+        raise ModelError(f"no model at {path}: name the folder of a run (`dbvad train --out {path}`) or of a bundle "
+                         f"(`dbvad export RUN --out {path}`)")
+    manifest, file = read_manifest(path), path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        if manifest:
+            raise ModelError(f"{path} is a bundle without its {MODEL}: export it again")
+        return path, ""  # whoever loads it says what kind of run it is
+    fingerprint = hash_file(file)
+    if manifest and manifest.weights != fingerprint:
+        raise ModelError(f"{file} is not the file that was exported into this bundle: export it again")
+    return file, fingerprint
+
+
+def export(run: Path, out: Path, *, clip: Path | None = None, calibrated: bool = False) -> Manifest:
+    """Make a bundle of a run: weights, manifest, result where there is one, and a card.
+
+    `clip`: a local CLIP folder to take along; `calibrated`: whether to take the calibration. An older bundle in `out`
+    is replaced. Raises ModelError, CheckpointError, Damaged.
     """
     if run.resolve() == out.resolve():
         raise ModelError(f"{out} is the run itself: name another folder by --out")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not (out / MANIFEST).is_file():
         raise ModelError(f"{out} is there and is no bundle: name an empty or a new folder by --out")
-    model = load_model(run)
+    file, weights = weights_of(run)
+    model, result = load_model(file), _result(run / RESULT)
     facts = model.facts
     out.mkdir(parents=True, exist_ok=True)
     (out / ONNX).unlink(missing_ok=True)  # of older weights
-    _copy(run / MODEL if run.is_dir() else run, out / MODEL)
-    for name in (CALIBRATION, RESULT):
-        if (run / name).is_file():
+    _copy(file, out / MODEL)
+    for name, wanted in ((CALIBRATION, calibrated), (RESULT, result is not None)):
+        if wanted:
             _copy(run / name, out / name)
         else:
             (out / name).unlink(missing_ok=True)
     if clip is not None:
         _take_along(clip, out / "clip")
-    manifest = Manifest(weights=hash_file(out / MODEL), classes=list(facts.classes), clip=_clip(facts),
+    manifest = Manifest(weights=weights, classes=list(facts.classes), clip=_clip(facts),
                         snippets=facts.recipe, config=model.config.model_dump(mode="json"), training_data=facts.data,
                         epoch=facts.epoch)
     with atomic_file(out / MANIFEST) as temporary:
         temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    result = json.loads((out / RESULT).read_text(encoding="utf-8")) if (out / RESULT).is_file() else None
-    write_card(out / CARD, manifest.model_dump(), result, calibrated=(out / CALIBRATION).is_file())
+    write_card(out / CARD, manifest.model_dump(), result, calibrated=calibrated)
     return manifest
+
+
+def _result(file: Path) -> dict[str, Any] | None:
+    try:
+        return read_record(file, "Evaluate again, or delete it")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _clip(facts: Facts) -> dict[str, Any]:

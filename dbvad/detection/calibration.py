@@ -4,27 +4,32 @@ Footage in which nothing happens is searched at on-thresholds that fall from the
 upper bound (Garwood, one-sided, 95 %) of the rate of events is above N. As it ends at the first such threshold, N is
 kept with 95 % however many were tried; the bounds told beside it are of the threshold chosen, had no other been tried.
 All assumes alarms that come independently of each other: a storm that is not in the footage is what no bound knows of.
+
+A promise is of one protocol: what a camera is scored by, who sees no more than a few snippets ahead, gives other alarms
+than what an archive is. So calibration.json keeps promises of each protocol that footage was scored by.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, ValidationError
 
 from dbvad.detection.bundle import CALIBRATION, ModelError
-from dbvad.evaluation.event_metrics import Recording, garwood, lowest, overlaps, with_on
+from dbvad.evaluation.event_metrics import Recording, garwood, lowest, meet, with_on
 from dbvad.scoring.events import Thresholds
 from dbvad.scoring.protocol import Protocol
 from pipeline.engine.config import Config
 from pipeline.engine.files import Damaged, read_record, write_record
+from pipeline.words import counted
 
 CONFIDENCE = 0.95  # of each bound
 DAY_H = 24.0
-SCORED_BY = ("scale", "crop", "smooth")  # what of a protocol changes scores
+REMEDY = "Delete it, and calibrate again"
 
 
 class TooLittle(ValueError):
@@ -35,7 +40,7 @@ class Promise(Config):
     """At most `per_day` false alarms under `on`, `off`, `min_length_s`, `merge_gap_s`, and what shows it.
 
     `events` were raised in `hours` without any, `marked` more were marked as false elsewhere; `low`, `high`: bounds of
-    the rate a day at this threshold, had no other been tried.
+    the rate a day at this threshold, had no other been tried. `seen`: recordings of the footage that were trained on.
     """
 
     on: float
@@ -48,6 +53,7 @@ class Promise(Config):
     hours: float
     low: float
     high: float
+    seen: int = 0
     confidence: float = CONFIDENCE
 
     @property
@@ -57,19 +63,32 @@ class Promise(Config):
 
     def told(self) -> str:
         """For people, a line."""
+        seen = f"; too good, as the model was trained on {counted(self.seen, 'recording')} of the footage"
         marked = f" and {self.marked} marked as false elsewhere" if self.marked else ""
         return (f"on {self.on:g}, off {self.off:g}: at most {self.per_day:g} false alarms a day "
                 f"({100 * self.confidence:g} %); seen {self.events} in {self.hours:.1f} hours{marked}, so "
-                f"{self.low:.3g} to {self.high:.3g} a day (exact Poisson bounds, {100 * self.confidence:g} % each)")
+                f"{self.low:.3g} to {self.high:.3g} a day (exact Poisson bounds, {100 * self.confidence:g} % each)"
+                f"{seen if self.seen else ''}")
+
+
+class Promises(Config):
+    """Those of one protocol. `scored`: which (Protocol.scoring); `common`: for any camera."""
+
+    scored: Protocol
+    common: Promise | None = None
+    cameras: dict[str, Promise] = Field(default_factory=dict)
 
 
 class Calibration(Config):
-    """calibration.json. `model`: fingerprint of the weights; `scored`: by which protocol; `common`: for any camera."""
+    """calibration.json. `model`: fingerprint of the weights; `promises`: by protocol."""
 
     model: str
-    scored: dict[str, Any]
-    common: Promise | None = None
-    cameras: dict[str, Promise] = Field(default_factory=dict)
+    promises: tuple[Promises, ...] = ()
+
+    def by(self, protocol: Protocol) -> Promises:
+        """Those of a protocol, none where footage was never scored by it."""
+        return next((some for some in self.promises if some.scored.scoring == protocol.scoring),
+                    Promises(scored=Protocol(**protocol.scoring)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +120,7 @@ class Footage:
 
     def events(self, thresholds: Thresholds) -> int:
         """How many events detection raises where nothing happens."""
-        return sum(int((overlaps(recording.truth, recording.find(thresholds)) == 0).all(axis=0).sum())
+        return sum(int((~meet(recording.truth, recording.find(thresholds)).any(axis=0)).sum())
                    for recording in self.recordings)
 
     def marked_at(self, on: float) -> int:
@@ -154,66 +173,92 @@ def promise(footage: Footage, per_day: float, thresholds: Thresholds) -> Promise
                    high=high)
 
 
-def scored_by(protocol: Protocol) -> dict[str, Any]:
-    """What of a protocol a calibration is tied to."""
-    return protocol.model_dump(include=set(SCORED_BY))
-
-
 def read(model: Path) -> Calibration | None:
     """The calibration that lies with a model; None where there is none. Raises Damaged."""
-    path, remedy = model / CALIBRATION, "Calibrate again, or delete it"
+    path = model / CALIBRATION
     try:
-        return Calibration.model_validate(read_record(path, remedy))
+        return Calibration.model_validate(read_record(path, REMEDY))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
-        raise Damaged(path, f"it is no calibration ({error.errors()[0]['msg']})", remedy) from None
-
-
-def is_there(model: Path) -> bool:
-    """Whether a calibration lies with a model."""
-    return (model / CALIBRATION).is_file()
+        raise Damaged(path, f"it is no calibration ({error.errors()[0]['msg']})", REMEDY) from None
 
 
 def write(model: Path, calibration: Calibration) -> None:
     """Put it with a model. Raises WriteError."""
-    write_record(model / CALIBRATION, calibration.model_dump())
-
-
-def fits(calibration: Calibration, fingerprint: str, protocol: Protocol) -> str:
-    """Why a calibration says nothing of these scores, "" where it does."""
-    if calibration.model != fingerprint:
-        return "it is of other weights"
-    differ = [f"{key} {value}" for key, value in calibration.scored.items() if scored_by(protocol).get(key) != value]
-    return f"it is for {', '.join(differ)}" if differ else ""
-
-
-def find(model: Path, fingerprint: str, protocol: Protocol, camera: str | None = None) -> tuple[Promise, str] | None:
-    """The promise that holds for a camera, and whose it is, in words; None where the model is not calibrated.
-
-    Raises ModelError where the calibration is of something else, Damaged.
-    """
-    calibration = read(model)
-    if calibration is None:
-        return None
-    fault = fits(calibration, fingerprint, protocol)
-    if fault:
-        raise ModelError(f"{model / CALIBRATION} promises nothing here, as {fault}: calibrate again (`dbvad calibrate "
-                         f"{model}`), or give thresholds (--on 0.5)")
-    if camera is not None and camera in calibration.cameras:
-        return calibration.cameras[camera], f"camera {camera}"
-    if calibration.common is None:
-        return None
-    return calibration.common, f"all cameras, as {camera} has none of its own" if camera else "all cameras"
+    write_record(model / CALIBRATION, calibration.model_dump(mode="json"))
 
 
 def take_in(old: Calibration | None, model: str, protocol: Protocol, camera: str | None, made: Promise) -> Calibration:
-    """A calibration with one promise more; an older one of other weights or another protocol is not kept."""
-    if old is None or fits(old, model, protocol):
-        old = Calibration(model=model, scored=scored_by(protocol))
-    if camera is None:
-        return old.model_copy(update={"common": made})
-    return old.model_copy(update={"cameras": {**old.cameras, camera: made}})
+    """A calibration with one promise more; those of other weights are not kept."""
+    if old is None or old.model != model:
+        old = Calibration(model=model)
+    before = old.by(protocol)
+    after = (before.model_copy(update={"common": made}) if camera is None else
+             before.model_copy(update={"cameras": {**before.cameras, camera: made}}))
+    return old.model_copy(update={"promises": (*(some for some in old.promises if some != before), after)})
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Thresholds to detect by. `promise`: what they are known to keep, None where that is nothing; `whose`: in words.
+
+    `remark`: what the user should know besides.
+    """
+
+    thresholds: Thresholds
+    whose: str
+    promise: Promise | None = None
+    remark: str = ""
+
+    @classmethod
+    def given(cls, thresholds: Thresholds, remark: str = "") -> Self:
+        """Those that a user names."""
+        return cls(thresholds, "as given", None, remark)
+
+    def told(self) -> str:
+        """For people, a line."""
+        said = (f"thresholds {self.whose}: no rate of false alarms is promised" if self.promise is None else
+                f"calibrated for {self.whose}: {self.promise.told()}")
+        return f"{said}; {self.remark}" if self.remark else said
+
+    def as_row(self) -> dict[str, Any]:
+        """For programs: the rule, whose it is, and how many false alarms a day it was shown to keep to (or None)."""
+        return {**self.thresholds.rule, "whose": self.whose,
+                "per_day": self.promise.per_day if self.promise else None}
+
+
+def choose(model: Path, fingerprint: str, protocol: Protocol, given: Thresholds, camera: str | None = None) -> Chosen:
+    """By which thresholds to detect: those that are given, else those of the camera's calibration, else of all cameras'
+    under this very protocol, else the defaults. The rolls stay as they are given.
+
+    Raises ModelError where the calibration is of other weights, Damaged.
+    """
+    calibration = read(model)
+    if given.model_fields_set & given.rule.keys():
+        return Chosen.given(given, "those that the model is calibrated to are not used" if calibration else "")
+    if calibration and calibration.model != fingerprint:
+        raise ModelError(f"{model / CALIBRATION} promises nothing here, as it is of other weights: calibrate again "
+                         f"(`{command(model, protocol)}`), or give thresholds (--on 0.5)")
+    held = calibration.by(protocol) if calibration else Promises(scored=protocol)
+    own = held.cameras.get(camera) if camera else None
+    if promise := own or held.common:
+        whose = f"camera {camera}" if own else f"all cameras, as {camera} has none of its own" if camera else (
+            "all cameras")
+        return Chosen(given.model_copy(update=promise.rule), whose, promise)
+    others = [some.scored.told() for some in calibration.promises if some != held] if calibration else []
+    known = f"the model is calibrated for {', and for '.join(others)}; " if others else ""
+    return Chosen(given, "by default", None, f"{known}`{command(model, protocol)}` makes a promise")
+
+
+def command(model: Path, protocol: Protocol) -> str:
+    """What calibrates a model for a protocol."""
+    options = [f"--look-ahead {protocol.look_ahead}" if protocol.look_ahead else "",
+               f"--scale {protocol.scale}" if protocol.scale != "windows" else "",
+               f"--crop {protocol.crop}" if protocol.crop is not None else "",
+               f"--smooth {protocol.smooth:g}" if protocol.smooth else ""]
+    live = ["--live"] if protocol.look_ahead is not None else []
+    return " ".join(["dbvad calibrate", quote(str(model)), "--normal FOOTAGE", *live, *filter(None, options)])
 
 
 def table_scores(rows: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dbvad.evaluation.summary import TITLES, percent
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 
 
 def write_card(path: Path, manifest: Mapping[str, Any], result: Mapping[str, Any] | None, *, calibrated: bool) -> None:

@@ -19,12 +19,16 @@ from typing import Self
 import numpy as np
 
 from dbvad.detection import calibration
+from dbvad.detection.calibration import Chosen
 from dbvad.detection.model import ClipPlace, Form, Loaded, find_clip, load
-from dbvad.detection.road import FACTS, stages
-from dbvad.detection.snippets import Maker
+from dbvad.detection.road import FACTS, recipe, stages
+from dbvad.detection.snippets import Made, Maker
 from dbvad.detection.stages import read_events, snippets
 from dbvad.scoring.events import Event, Snippet, Thresholds
 from dbvad.scoring.protocol import Protocol, Scale
+from dbvad.scoring.scores import score_each
+from dbvad.scoring.windows import Row, Windows
+from pipeline.engine.config import parse
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.stage import Source, Stage, Worker
 from pipeline.engine.store import Store
@@ -42,9 +46,10 @@ class Detection:
 class Detector:
     """A trained detector with the CLIP that it sees through. Made by `load`; CLIP is loaded with the first video."""
 
-    def __init__(self, loaded: Loaded, clip: ClipPlace, thresholds: Thresholds, protocol: Protocol,
-                 words: Sequence[str], device: str) -> None:
-        self.loaded, self.thresholds = loaded, thresholds
+    def __init__(self, loaded: Loaded, clip: ClipPlace, chosen: Chosen, protocol: Protocol, words: Sequence[str],
+                 device: str) -> None:
+        self.loaded, self.protocol, self.thresholds, self.promise = loaded, protocol, chosen.thresholds, chosen.promise
+        self._recipe, thresholds = recipe(loaded, clip, device), chosen.thresholds
         self._stages: list[Stage] = stages(loaded, clip, protocol=protocol, thresholds=thresholds, words=words,
                                            device=device)
         self._running = ExitStack()
@@ -53,20 +58,25 @@ class Detector:
 
     @classmethod
     def load(cls, model: str | Path, *, clip: str | None = None, thresholds: Thresholds | None = None,
-             scale: Scale = "windows", crop: int | None = None, smooth: float = 0.0, words: Sequence[str] = (),
-             form: Form = "torch", device: str = "auto") -> Self:
+             scale: Scale = "windows", crop: int | None = None, smooth: float = 0.0, look_ahead: int | None = None,
+             words: Sequence[str] = (), form: Form = "torch", device: str = "auto") -> Self:
         """A run of `dbvad train`, or a bundle of `dbvad export`.
 
         `clip`: where the CLIP of the training lies, if it is a local one that is not found. `words`: to suggest for
-        events. `form`: "onnx" for the ONNX form of a bundle. The rest as `dbvad detect` has it: without `thresholds`
-        those that the model is calibrated to. Raises ModelError, CheckpointError, Damaged.
+        events. `form`: "onnx" for the ONNX form of a bundle. `look_ahead`: for streams, how many snippets after the one
+        that is judged are seen; `detect` then gives what a camera would have been given with the same footage. The rest
+        as `dbvad detect` has it: without `thresholds` those that the model is calibrated to under this protocol
+        (`promise` says what they keep to), else the defaults (`promise` is None). Raises ModelError, CheckpointError,
+        ConfigError, Damaged, LookAheadError.
         """
-        loaded, protocol = load(Path(model), form=form, device=device), Protocol(scale=scale, crop=crop, smooth=smooth)
-        if thresholds is None and (found := calibration.find(loaded.path, loaded.fingerprint, protocol)):
-            thresholds = Thresholds(**found[0].rule)
+        protocol = parse(Protocol, {"scale": scale, "crop": crop, "smooth": smooth, "look_ahead": look_ahead},
+                         "Detector.load")
+        loaded = load(Path(model), form=form, device=device)
+        chosen = (Chosen.given(thresholds) if thresholds is not None else
+                  calibration.choose(loaded.path, loaded.fingerprint, protocol, Thresholds()))
         with tempfile.TemporaryDirectory(prefix="dbvad-") as folder:
             place = find_clip(loaded, clip, HashCache(Path(folder) / "hashes.json"), crop)
-        return cls(loaded, place, thresholds or Thresholds(), protocol, words, device)
+        return cls(loaded, place, chosen, protocol, words, device)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,15 +104,24 @@ class Detector:
                              tuple(snippets(store.read("detect", source.video_id))))
 
     def stream(self, frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[Snippet]:
-        """The score of each snippet of a stream, told when the next one begins.
+        """The score of each snippet of a stream, told when the next one begins, or `look_ahead` snippets later.
 
-        `frames`: seconds and pictures (H, W, 3) uint8 RGB, all that the camera gives, in order. The network sees the
-        window of the trained length that ends with the snippet and nothing after it, so scores differ from those of
-        `detect`, which also sees what follows. Feed them to an `events.Tracker` for events. Raises ClipError.
+        `frames`: seconds and pictures (H, W, 3) uint8 RGB, all that the camera gives, in order. Scores are those of
+        `dbvad watch` (dbvad.scoring.windows), so they differ from those of a `detect` without `look_ahead`, which also
+        sees what follows. Feed them to a `Tracker` for events. Raises ClipError.
         """
-        self._maker = self._maker or Maker(self.loaded.facts.recipe, self._stages)
-        window: deque[np.ndarray] = deque(maxlen=self.loaded.network.length)
+        self._maker = self._maker or Maker(*self._recipe)
+        network, waiting = self.loaded.network, deque[Made]()
+        windows = Windows(network.length, self.protocol.look_ahead or 0)
+        crop = slice(None) if self.protocol.crop is None else [self.protocol.crop]
         for made in self._maker.snippets(frames):
-            window.append(made.feature)
-            scores = self.loaded.network(np.stack(window, axis=1))[:, -1, 0]
-            yield Snippet(made.start_s, made.end_s, made.start_frame, made.end_frame, float(scores.mean()))
+            waiting.append(made)
+            due, _ = windows.take(score_each(network, [windows.add(made.feature[crop])])[0])
+            if due:
+                yield _scored(waiting.popleft(), due)
+        for due in windows.end()[0]:
+            yield _scored(waiting.popleft(), due)
+
+
+def _scored(made: Made, due: Row) -> Snippet:
+    return Snippet(made.start_s, made.end_s, made.start_frame, made.end_frame, float(due[1][0]))

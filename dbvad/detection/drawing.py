@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dbvad.detection.outputs import caption
 from dbvad.scoring.events import Event, Snippet, Thresholds
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 from pipeline.instruments import video, video_out
 from pipeline.words import counted
 

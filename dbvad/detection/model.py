@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dbvad.data.dataset import OPEN_CLIP, Index
-from dbvad.detection.bundle import ONNX, Manifest, ModelError, read_manifest
+from dbvad.detection.bundle import ONNX, ModelError, weights_of
 from dbvad.evaluation.fit import misfit
 from dbvad.scoring.scores import Network, TorchNetwork
-from dbvad.training.checkpoint import MODEL, Facts, Model, load_model
+from dbvad.training.checkpoint import Facts, Model, load_model
 from dbvad.training.label_texts import words
-from pipeline.engine.hashing import HashCache, hash_file
+from pipeline.engine.hashing import HashCache
 from pipeline.instruments.hardware import pick_device
 from pipeline.stages.models import identify, name_of
 
@@ -54,31 +54,24 @@ def load(path: Path, *, form: Form = "torch", device: str = "auto") -> Loaded:
 
     Raises ModelError, CheckpointError.
     """
-    if not path.exists():
-        raise ModelError(f"no model at {path}: name the folder of a run (`dbvad train --out {path}`) or of a bundle "
-                         f"(`dbvad export RUN --out {path}`)")
-    manifest = read_manifest(path)
-    file = path / MODEL if path.is_dir() else path
+    file, fingerprint = weights_of(path)
     try:
         where = pick_device(device)
     except ValueError as error:
         raise ModelError(str(error)) from error
-    model = load_model(file if manifest else path, where)
-    fingerprint = hash_file(file)
-    if manifest and manifest.weights != fingerprint:
-        raise ModelError(f"{file} is not the file that was exported into this bundle: export it again")
+    model = load_model(file, where)
     network: Network = TorchNetwork(model.detector, model.head)
     if form == "onnx":
-        network = _onnx(path, manifest, model)
+        network = _onnx(path, model, fingerprint)
     return Loaded(path, form, model, network, fingerprint)
 
 
-def _onnx(path: Path, manifest: Manifest | None, model: Model) -> Network:
+def _onnx(path: Path, model: Model, weights: str) -> Network:
     from dbvad.detection.onnx_form import OnnxNetwork
 
-    if manifest is None or not (path / ONNX).is_file():
+    if not (path / ONNX).is_file():
         raise ModelError(f"{path} holds no {ONNX}: make it by `dbvad export RUN --out MODEL --onnx`")
-    return OnnxNetwork(path / ONNX, model.detector.length, hash_file(path / MODEL))
+    return OnnxNetwork(path / ONNX, model.detector.length, weights)
 
 
 def find_clip(loaded: Loaded, given: str | None, cache: HashCache, crop: int | None = None) -> ClipPlace:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dbvad.detection.bundle import ModelError
 from dbvad.model.detector import ClassHead, Detector
 from dbvad.training.checkpoint import Model
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 
 LENGTHS = (1, 2, 17, 256)  # snippets at which the two forms are compared, as far as the model takes them
 GATE = 1e-4  # largest difference of a logit

@@ -19,7 +19,12 @@ def as_row(event: Event) -> dict[str, Any]:
     row = {name: asdict(event)[name] for name in COLUMNS}
     return row | {name: round(row[name], 3) for name in ("start_s", "end_s", "peak_s")} | {
         name: round(row[name], 6) for name in ("peak", "mean")} | {
-        "suggestions": [{"name": word.name, "likeness": round(word.likeness, 4)} for word in event.suggestions]}
+        "suggestions": suggested(event)}
+
+
+def suggested(event: Event) -> list[dict[str, Any]]:
+    """What an event may be, likeliest first."""
+    return [{"name": word.name, "likeness": round(word.likeness, 4)} for word in event.suggestions]
 
 
 def json_lines(events: Iterable[Event], explained: Mapping[str, Mapping[str, Any]] | None = None) -> Iterable[str]:

@@ -1,16 +1,14 @@
 """From a stream of frames to snippet features, as decode and score make them of a recording."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from pipeline.engine.stage import Stage
 from pipeline.stages.decode import DecodeParams
-from pipeline.stages.score import Score
+from pipeline.stages.score import ScoreParams
 
 
 @dataclass(frozen=True)
@@ -25,12 +23,10 @@ class Made:
 
 
 class Maker:
-    """CLIP, and how the trained model's snippets were made."""
+    """CLIP, and how the trained model's snippets were made (`dbvad.detection.road.recipe`)."""
 
-    def __init__(self, recipe: dict[str, Any], stages: Sequence[Stage]) -> None:
-        score = next(stage for stage in stages if isinstance(stage, Score))
-        self.clip, self.params = score.params.load(), score.params
-        self.decode = DecodeParams(**recipe["decode"])
+    def __init__(self, decode: DecodeParams, score: ScoreParams) -> None:
+        self.clip, self.params, self.decode = score.load(), score, decode
 
     def snippets(self, frames: Iterable[tuple[float, np.ndarray]]) -> Iterator[Made]:
         """Each snippet as soon as the next one begins, the last at the end."""

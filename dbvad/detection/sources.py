@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dbvad.detection.road import FACTS
-from pipeline.engine.hashing import HashCache
+from pipeline.engine.hashing import HashCache, stamp_of
 from pipeline.engine.stage import BadVideo, Source
-from pipeline.stages.dataset import HASH_THREADS, files_below, id_of, is_hidden, may_be_video, told
+from pipeline.stages.dataset import HASH_THREADS, told
+from pipeline.stages.video_files import files_below, id_of, is_hidden, may_be_video
 
 
 class NoVideos(ValueError):
@@ -58,7 +59,7 @@ def read_sources(paths: Sequence[Path], cache: HashCache, tick: Callable[[int, i
     for path in paths:
         found.setdefault(id_of(path, root), []).append(path)
     sizes = {path: path.stat().st_size for path in paths if path.is_file()}
-    unread = {path: size for path, size in sizes.items() if cache.fresh(_key(path), path.stat()) is None}
+    unread = {path: size for path, size in sizes.items() if cache.fresh(_key(path), stamp_of(path)) is None}
     done, sources = 0, []
     with ThreadPoolExecutor(HASH_THREADS) as threads:
         hashed = threads.map(lambda same: _hashed(same, cache), found.values())

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dbvad.detection.contracts import DETECT, EVENTS
+from dbvad.detection.suggestions import Vocabulary, words_of
 from dbvad.scoring.events import Event, Snippet, Suggestion, Thresholds, find_events
 from dbvad.scoring.protocol import Protocol
+from dbvad.scoring.windows import Windows
 from pipeline.contracts import embeddings, frame_times
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
 from pipeline.engine.store import Store
@@ -23,7 +24,7 @@ from pipeline.stages.score import ScoreParams
 if TYPE_CHECKING:
     from dbvad.detection.model import Loaded
 
-SUGGESTIONS = 3  # words an event, at most
+LIVE_TIMES = 24  # as long at most: the network runs once a snippet
 AGAIN = "delete the shards of this video and run the same command again"
 
 
@@ -36,6 +37,10 @@ class Detect:
     memory_mb: int = 16_000
 
     def __init__(self, loaded: "Loaded", protocol: Protocol, device: str = "auto") -> None:
+        """Raises LookAheadError."""
+        if protocol.look_ahead is not None:
+            Windows(loaded.network.length, protocol.look_ahead)
+            self.timeout_s *= LIVE_TIMES
         self.path, self.form, self.fingerprint, self.device = loaded.path, loaded.form, loaded.fingerprint, device
         self.protocol, self.labels = protocol, loaded.labels
         self.crops: int = loaded.facts.recipe["score"]["crops"]
@@ -43,7 +48,7 @@ class Detect:
     def identity(self) -> dict[str, Any]:
         """Weights, their form, and the protocol."""
         return {"model": self.fingerprint, "form": self.form, "labels": list(self.labels),
-                **self.protocol.model_dump(include={"scale", "crop", "smooth"})}
+                **self.protocol.scoring}
 
     def facts(self, source: Source) -> dict[str, Any]:
         """The features alone matter."""
@@ -68,7 +73,7 @@ class Detect:
                 raise BadVideo("features", str(error), AGAIN) from error
             columns = score_by(network, features, self.protocol)
             return Product(self._table(source.video_id, edges, _seconds(store, source.video_id, edges), columns),
-                           {"scale": self.protocol.scale, "classes": list(self.labels)})
+                           {**self.protocol.scoring, "classes": list(self.labels)})
 
         yield work
 
@@ -113,40 +118,26 @@ class Events:
     @contextmanager
     def open(self, note: Note) -> Iterator[Worker]:
         """Needs CLIP's text tower where there are words, else nothing."""
-        vectors = None
+        words = Vocabulary(self.labels)
         if self.words:
-            clip = self.clip.load()
-            vectors = np.stack([clip.encode_texts([t.format(word) for t in self.clip.templates]).mean(axis=0)
-                                for word in self.words])
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            words = words_of(self.clip.load(), self.words, self.clip.templates)
 
         def work(source: Source, store: Store) -> Product:
             rows = store.read("detect", source.video_id)
-            events = find_events(source.video_id, snippets(rows), self.thresholds, self.model)
-            found = [self._suggest(event, rows, source, store, vectors) for event in events]
+            likeness = (words.in_features(_features(store, source.video_id, len(rows))) if self.words else
+                        words.in_shares(np.array(rows["shares"].to_pylist())))
+            events = find_events(source.video_id, snippets(rows, likeness), self.thresholds, self.model, words.names)
             by = "words" if self.words else "model" if self.labels else ""
-            return Product(_event_rows(events, found, by))
+            return Product(_event_rows(events, by))
 
         yield work
 
-    def _suggest(self, event: Event, rows: pa.Table, source: Source, store: Store, vectors: np.ndarray | None,
-                 ) -> list[Suggestion]:
-        """Means over the event's snippets: of the classes' shares, or of cosines with the words."""
-        inside = (rows["start_frame"].to_numpy() >= event.start_frame) & (
-            rows["end_frame"].to_numpy() <= event.end_frame)
-        if vectors is not None:
-            likeness = _features(store, source.video_id, rows["start_frame"].to_numpy()[inside]) @ vectors.T
-            return _ranked(self.words, likeness.mean(axis=0))
-        if not self.labels:
-            return []
-        shares = np.array(rows["shares"].filter(pa.array(inside)).to_pylist())[:, 1:]
-        return _ranked(self.labels, (shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)).mean(axis=0))
 
-
-def snippets(rows: pa.Table) -> list[Snippet]:
-    """A `detect` table as what events are made of."""
+def snippets(rows: pa.Table, likeness: np.ndarray | None = None) -> list[Snippet]:
+    """A `detect` table as what events are made of. `likeness`: of each snippet to the words of suggestions (T, W)."""
     columns = ("start_s", "end_s", "start_frame", "end_frame", "score")
-    return [Snippet(*row) for row in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
+    alike = [()] * len(rows) if likeness is None else map(tuple, likeness.tolist())
+    return [Snippet(*row) for row in zip(*(rows[name].to_pylist() for name in columns), alike, strict=True)]
 
 
 def read_events(store: Store, video_id: str) -> list[Event]:
@@ -157,28 +148,19 @@ def read_events(store: Store, video_id: str) -> list[Event]:
             for row in store.read("events", video_id).to_pylist()]
 
 
-def _ranked(words: Sequence[str], likeness: np.ndarray) -> list[Suggestion]:
-    order = np.argsort(-likeness, kind="stable")[:SUGGESTIONS]
-    return [Suggestion(words[place], float(likeness[place])) for place in order]
-
-
-def _event_rows(events: Sequence[Event], suggested: Sequence[Sequence[Suggestion]], by: str) -> pa.Table:
+def _event_rows(events: Sequence[Event], by: str) -> pa.Table:
     return pa.Table.from_pylist([
         {"video_id": event.video, "event_id": event.id, "start_s": event.start_s, "end_s": event.end_s,
          "start_frame": event.start_frame, "end_frame": event.end_frame, "peak": event.peak, "peak_s": event.peak_s,
-         "mean": event.mean, "suggested": [word.name for word in words],
-         "likeness": [word.likeness for word in words], "suggested_by": by, "fingerprint": event.fingerprint}
-        for event, words in zip(events, suggested, strict=True)], schema=EVENTS.schema)
+         "mean": event.mean, "suggested": [word.name for word in event.suggestions],
+         "likeness": [word.likeness for word in event.suggestions], "suggested_by": by,
+         "fingerprint": event.fingerprint} for event in events], schema=EVENTS.schema)
 
 
-def _features(store: Store, video_id: str, starts: np.ndarray) -> np.ndarray:
-    """Unit features (T, D) of the snippets that begin at these frames, crops averaged."""
-    rows = store.read("score", video_id, ["frame_idx", "embedding"])
-    first = rows["frame_idx"].to_numpy()[0]
-    # The first snippet counts from frame 0, whatever frame it was taken from.
-    rows = rows.filter(pc.is_in(rows["frame_idx"], pa.array(np.where(starts == 0, first, starts))))
-    means = embeddings(rows["embedding"]).reshape(len(starts), -1, rows["embedding"].type.list_size).mean(axis=1)
-    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
+def _features(store: Store, video_id: str, count: int) -> np.ndarray:
+    """Features of all `count` snippets of a video: (T, crops, D)."""
+    rows = store.read("score", video_id, ["embedding"])
+    return embeddings(rows["embedding"]).reshape(count, -1, rows["embedding"].type.list_size)
 
 
 def _seconds(store: Store, video_id: str, edges: np.ndarray) -> np.ndarray:

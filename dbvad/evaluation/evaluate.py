@@ -29,6 +29,7 @@ from dbvad.evaluation.groundtruth import (
 )
 from dbvad.evaluation.localization import ClassScores, localization_map
 from dbvad.evaluation.metrics import VideoScores, auc, bootstrap, frame_metrics
+from dbvad.evaluation.variation import variation
 from dbvad.scoring.events import Thresholds
 from dbvad.scoring.protocol import Ends, Protocol
 from dbvad.scoring.rescoring import add_to_logits, name_likeness
@@ -78,14 +79,16 @@ Track = Callable[[Iterable[Any], int], Iterable[Any]]
 
 def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, format: Format = "auto",
              protocol: Protocol | None = None, thresholds: Thresholds | None = None, per_hour: float = 1.0,
-             oracle: bool = False, device: str = "auto", out: Path | None = None, index: Index | None = None,
-             model: Model | None = None, track: Track = lambda items, total: items) -> dict[str, Any]:
+             oracle: bool = False, vary: bool = False, device: str = "auto", out: Path | None = None,
+             index: Index | None = None, model: Model | None = None, track: Track = lambda items, total: items,
+             ) -> dict[str, Any]:
     """Score the test videos with the run's model, compare with the annotations, and return the result.
 
     Writes scores.parquet (video_id, start, end exclusive, score; one row a snippet) into the run folder, or into `out`.
     `index`, `model`: the test videos and the model, where they are at hand already. Without annotations only whole
     videos can be judged: `video_auc`. `thresholds`, `per_hour`: as in event_metrics.py. `oracle` adds the best figures
-    over the run's kept epochs, chosen on the test set and therefore no result. Raises EvaluateError, CheckpointError,
+    over the run's kept epochs, chosen on the test set and therefore no result. `vary` adds how much features and scores
+    vary inside the abnormal videos (variation.py). Raises EvaluateError, CheckpointError,
     DataError, FeatureError, AnnotationError.
     """
     protocol = protocol or Protocol()
@@ -99,6 +102,9 @@ def evaluate(run: Path, artifacts: Path, annotations: Path | None = None, *, for
         "dropped": index.dropped, "protocol": protocol.model_dump() | {"selection": model.config.select},
         "annotations": None, "provenance": _provenance(run, model, index)}
     result["warnings"] += [remark.as_dict() for remark in remarks_on_leaks(index.leaks)]
+    if vary:
+        result["variation"] = variation(model.detector, (read_features(store, video.video_id, index.crops)[0][:, 0]
+                                                         for video in index.videos if video.abnormal))
     if truth is not None and annotations is not None:
         result["localization"] = _localization(scored, truth, model)
         result["annotations"] = about_annotations(annotations, format, truth, protocol)

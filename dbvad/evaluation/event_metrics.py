@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.special import chdtri
 
-from dbvad.scoring.events import Thresholds, spans
+from dbvad.scoring.events import Thresholds, longer, spans
 
 NAN = float("nan")
 IOUS = (0.1, 0.3, 0.5)
@@ -52,11 +52,16 @@ def overlaps(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
                       - np.maximum(truth[:, None, 0], found[None, :, 0]))
 
 
-def ious(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Intersection over union of spans: (N, M)."""
+def meet(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Whether spans (N, 2) and (M, 2) have time in common: (N, M) bool. Those that only touch have none."""
+    return np.asarray(longer(overlaps(truth, found), 0.0))
+
+
+def reach(truth: np.ndarray, found: np.ndarray, iou: float) -> np.ndarray:
+    """Whether spans (N, 2) and (M, 2) overlap by an IoU of at least `iou`: (N, M) bool."""
     common = overlaps(truth, found)
     union = np.ptp(truth, axis=1)[:, None] + np.ptp(found, axis=1)[None, :] - common
-    return common / np.where(union > 0, union, 1)
+    return np.asarray(~longer(iou * union, common))
 
 
 def matched(fits: np.ndarray) -> int:
@@ -105,7 +110,7 @@ def event_metrics(recordings: Sequence[Recording], thresholds: Thresholds, per_h
     true, total = sum(len(recording.truth) for recording in recordings), sum(map(len, found))
     hours = sum(recording.quiet_s for recording in recordings) / 3600
     delays, alarms = _delays_and_alarms(recordings, found)
-    at_iou = [(iou, sum(matched(ious(recording.truth, spans_) >= iou)
+    at_iou = [(iou, sum(matched(reach(recording.truth, spans_, iou))
                         for recording, spans_ in zip(recordings, found, strict=True))) for iou in IOUS]
     return {
         "thresholds": thresholds.rule, "true": true, "found": total,
@@ -138,7 +143,7 @@ def _delays_and_alarms(recordings: Sequence[Recording], found: Sequence[np.ndarr
     """The delay of each true event that is detected, and how many false alarms there are."""
     delays, alarms = [], 0
     for recording, spans_ in zip(recordings, found, strict=True):
-        common = overlaps(recording.truth, spans_) > 0
+        common = meet(recording.truth, spans_)
         alarms += int((~common.any(axis=0)).sum())
         late = np.maximum(0, spans_[None, :, 0] - recording.truth[:, None, 0])
         delays += [float(late[row, hits].min()) for row, hits in enumerate(common) if hits.any()]

@@ -117,7 +117,7 @@ def import_descriptions(store: Store, texts: Mapping[str, str], vectors: Mapping
     work = sorted(set(texts_by_id) | set(vectors_by_id))
     if not work:
         raise ImportFault(f"no description of a training video in here: {len(report.unknown)} names are of no video in "
-                          f"{store.root}, {len(report.refused)} are of test videos")
+                          f"{store}, {len(report.refused)} are of test videos")
     for count, video_id in enumerate(work, start=1):
         stage = "describe"
         try:
@@ -152,7 +152,7 @@ def _entries(store: Store) -> tuple[Sequence[Entry], Callable[[str], Facts]]:
     try:
         manifest = read(store.root)
     except NoManifest as error:
-        raise ImportFault(f"no videos in {store.root}: import their features first (dbvad import features), or name "
+        raise ImportFault(f"no videos in {store}: import their features first (dbvad import features), or name "
                           f"another folder by --artifacts ({error})") from None
     contents = {entry.video_id: entry.source_hash for entry in manifest.entries}
     return manifest.entries, lambda video_id: {"source": contents[video_id]} if manifest.made_by == "pipeline" else {}

@@ -44,7 +44,7 @@ def put_aside(store: Store, stage: str, video_id: str, problem: BadInput, basis:
     Returns the fingerprint that its row has.
     """
     mark = fingerprint(basis)
-    store.path(stage, video_id).unlink(missing_ok=True)
+    store.place.remove(store.path(stage, video_id))
     store.quarantine(stage, video_id, fingerprint=mark, kind=problem.kind, reason=problem.reason, remedy=problem.remedy)
     return mark
 
@@ -55,7 +55,7 @@ def list_videos(store: Store, entries: Iterable[Entry], *, add: bool) -> list[st
     try:
         before = [entry for entry in read(store.root).entries if entry.video_id not in ours]
     except NoManifest:
-        if add and (store.root / FILE).exists():
+        if add and store.place.exists(store.root / FILE):
             raise  # whose videos it names is not known any more
         before = []
     write(store.root, Manifest((*ours.values(), *(before if add else ())), "import"))

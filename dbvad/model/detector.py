@@ -1,4 +1,7 @@
-"""The detector, all there is at test time: features -> TMM -> classifier -> one score a snippet (stated)."""
+"""The detector, all there is at test time: features -> TMM -> classifier -> one score a snippet (stated).
+
+Beside the classifier may stand a memory of the training descriptions (chosen here, see memory.py).
+"""
 
 from typing import NamedTuple
 
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dbvad.model.layers import FeedForward
+from dbvad.model.memory import DescriptionMemory
 from dbvad.model.packing import Packing
 from dbvad.model.tmm import TMM, Kind
 
@@ -19,18 +23,27 @@ class Detected(NamedTuple):
 
 
 class Detector(nn.Module):
-    """CLIP features (B, T, D) with a mask (B, T) -> logits and features. Values in padded places mean nothing."""
+    """CLIP features (B, T, D) with a mask (B, T) -> logits and features. Values in padded places mean nothing.
 
-    def __init__(self, width: int, *, tmm: Kind = "full", length: int = 256, dropout: float = 0.1) -> None:
+    The memory's evidence is added in eval mode alone: it knows the training videos, so the network would leave to it
+    what it has to learn itself.
+    """
+
+    def __init__(self, width: int, *, tmm: Kind = "full", length: int = 256, dropout: float = 0.1,
+                 memory: DescriptionMemory | None = None) -> None:
         super().__init__()
         self.width, self.length = width, length
         self.tmm = TMM(width, kind=tmm, length=length, dropout=dropout)
         self.classifier = Classifier(width)
+        self.memory = memory
 
     def forward(self, x: Tensor, mask: Tensor) -> Detected:
         packing = Packing(mask)
         h = self.tmm(packing.pack(x), packing)
-        return Detected(packing.unpack(self.classifier(h)), packing.unpack(h))
+        logits = packing.unpack(self.classifier(h))
+        if self.memory is not None and not self.training:
+            logits = logits + self.memory(x, mask)
+        return Detected(logits, packing.unpack(h))
 
 
 class Classifier(nn.Module):

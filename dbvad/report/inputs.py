@@ -91,7 +91,7 @@ def read_inputs(store: Store, run: Path | None, annotations: Path | None, format
         scores = {video_id: found for video_id, found in scores.items() if video_id in entries}
     videos = _read_videos(store, entries, scores)
     if not videos:
-        raise ReportError(f"nothing to report on: no videos in {store.root} and no scores of a run. Run "
+        raise ReportError(f"nothing to report on: no videos in {store} and no scores of a run. Run "
                           f"`dbvad pipeline run` first, or name another folder by --artifacts")
     truth = _read_truth(videos, scores, result, annotations, format, missing, decoded_times(store, entries))
     return Inputs(store, run, entries, videos, scores, result, _read_ladders(run, ladders, missing), truth, missing)
@@ -110,7 +110,8 @@ def _read_entries(store: Store) -> dict[str, Entry]:
 def _read_videos(store: Store, entries: Mapping[str, Entry], scores: Mapping[str, Scores]) -> tuple[Video, ...]:
     columns = ["fps", "duration_s", "n_frames", "width", "height", "codec"]
     found = {}
-    for video_id, entry in entries.items():
+    for video_id in store.ahead("ingest", entries):
+        entry = entries[video_id]
         rows = store.read("ingest", video_id, columns).to_pylist() if current(store, entry, "ingest") else []
         found[video_id] = Video(video_id, entry.split, _labels(entry), **rows[0] if rows else {})
     unknown = {video_id: Video(video_id, "test") for video_id in scores if video_id not in found}

@@ -3,8 +3,11 @@
 The network is trained on sequences of at most `length` snippets, so a longer video has to be brought to that scale:
 `bins`, averaged into `length` bins, scores spread back, which is what training does; `windows`, overlapping by half,
 the last one anchored at the end, overlaps averaged; `both`, the mean of the two. A shorter video is one sequence.
+A protocol with a look-ahead has the scores that a camera would have been given with the same footage (windows.py).
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -15,6 +18,7 @@ from dbvad.data.features import bin_edges, bin_means
 from dbvad.model.detector import ClassHead, Detector
 from dbvad.scoring.protocol import Protocol, Scale
 from dbvad.scoring.rescoring import smooth
+from dbvad.scoring.windows import Windows
 
 AT_ONCE = 8192  # snippets of windows that go through the network together
 
@@ -62,6 +66,8 @@ def score_features(model: Detector, features: np.ndarray, *, scale: Scale = "bin
 
 def score_by(network: Network, features: np.ndarray, protocol: Protocol) -> np.ndarray:
     """Scores and class shares under a protocol, but for what it makes of the names: (T, crops, D) -> (T, 1 + C)."""
+    if protocol.look_ahead is not None:
+        return score_live(network, _views(features, protocol.crop), protocol.look_ahead)
     columns = score_classes(network, features, scale=protocol.scale, crop=protocol.crop)
     if protocol.smooth:
         columns[:, 0] = smooth(columns[:, 0], protocol.smooth)
@@ -74,7 +80,7 @@ def score_classes(network: Network, features: np.ndarray, *, scale: Scale = "bin
 
     Crops are scored one by one and averaged, or only the named `crop` counts.
     """
-    views = features if crop is None else features[:, [crop]]
+    views = _views(features, crop)
     if len(views) <= network.length:
         return network(views.swapaxes(0, 1)).mean(axis=0)
     parts = []
@@ -84,6 +90,38 @@ def score_classes(network: Network, features: np.ndarray, *, scale: Scale = "bin
     if scale in ("windows", "both"):
         parts.append(_windows(network, views))
     return np.mean(parts, axis=0)
+
+
+def score_live(network: Network, views: np.ndarray, look_ahead: int) -> np.ndarray:
+    """What is said of each snippet as soon as `look_ahead` more are there: (T, crops, D) -> (T, 1 + C) float32.
+
+    The network runs once a snippet, so it takes about length / 2 times as long as `windows`. Raises LookAheadError.
+    """
+    windows, (total, crops, _) = Windows(network.length, look_ahead), views.shape
+    step = max(1, AT_ONCE // (network.length * crops))
+    said: list[np.ndarray] = []
+    for first in range(0, total, step):
+        for scores in score_each(network, [windows.add(row) for row in views[first:first + step]]):
+            due, _ = windows.take(scores)
+            said += [due[1]] if due else []
+    return np.stack(said + [row for _, row in windows.end()[0]]).astype(np.float32)
+
+
+def score_each(network: Network, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Windows (n, crops, D), n <= length -> (n, 1 + C) each, crops averaged. Those of one n go through together."""
+    alike: dict[int, list[int]] = defaultdict(list)
+    for place, window in enumerate(windows):
+        alike[len(window)].append(place)
+    found: dict[int, np.ndarray] = {}
+    for length, places in alike.items():
+        x = np.stack([windows[place] for place in places]).swapaxes(1, 2)  # (N, crops, n, D)
+        columns = network(x.reshape(-1, length, x.shape[3]))
+        found |= zip(places, columns.reshape(*x.shape[:3], -1).mean(axis=1), strict=True)
+    return [found[place] for place in range(len(windows))]
+
+
+def _views(features: np.ndarray, crop: int | None) -> np.ndarray:
+    return features if crop is None else features[:, [crop]]
 
 
 def _windows(network: Network, views: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from dbvad.model.detector import ClassHead, Detector
+from dbvad.model.memory import DescriptionMemory
 from dbvad.training.config import TrainConfig
 from pipeline.engine.files import Damaged, atomic_file, read_sealed, write_sealed
 
@@ -41,6 +42,7 @@ class Facts:
     data: str  # fingerprint of the training data
     epoch: int  # how many epochs it has seen
     recipe: dict[str, Any] = field(default_factory=dict)  # how its snippets were made, see dbvad.data.dataset.Index
+    videos: tuple[str, ...] = ()  # content hashes of the training videos, held-out ones too, where they are known
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,10 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
     try:
         config = TrainConfig.model_validate_json(about["config"])
         raw = json.loads(about["facts"])
-        facts = Facts(**raw | {"classes": tuple(raw["classes"])})
-        detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout)
+        facts = Facts(**raw | {name: tuple(raw.get(name, ())) for name in ("classes", "videos")})
+        remembered = _part(tensors, "detector.memory.")
+        memory = DescriptionMemory.restored(remembered, config.bins) if remembered else None
+        detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout, memory=memory)
         detector.load_state_dict(_part(tensors, "detector."))
         head = None
         if head_tensors := _part(tensors, "head."):

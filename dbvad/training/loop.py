@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from dbvad.training.distributed import Group, join
 from dbvad.training.interrupt import stop_on_signal
 from dbvad.training.label_texts import label_texts
 from dbvad.training.network import Losses, TrainingNetwork
+from dbvad.training.remember import remember
 from dbvad.training.run import Result, Run, TrainError, clear, refuse_to_mix, uses_text
 from dbvad.training.runlog import RunLog
 from pipeline.engine.files import WriteError, atomic_file
 from pipeline.engine.store import Store
 from pipeline.instruments.hardware import pick_device, pick_precision
+from pipeline.lists.remarks import Remark
 from pipeline.words import few
 
 SAVE_EVERY_S = 60.0  # the most work that a power cut costs
@@ -83,11 +86,19 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
 
     torch.manual_seed(config.seed)
     texts = label_texts(config, data, device) if uses_text(config) and config.sfp != "off" else None
-    network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group).to(device)
+    network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group)
+    alignment = None
+    if uses_text(config) and config.memory:
+        remembered = remember(config, trained_on, chosen)
+        if isinstance(remembered, Remark):
+            trained_on = replace(trained_on, remarks=(*trained_on.remarks, remembered))
+        else:
+            alignment, network.detector.memory = remembered
+    network.to(device)
     optimizer = make_optimizer(network, config)
     if group.rank:
         torch.manual_seed(config.seed + group.rank * 10**6)  # the same first weights, another dropout
-    run = Run(config, trained_on, network, optimizer, out, chosen, held, group)
+    run = Run(config, trained_on, network, optimizer, out, chosen, held, group, alignment)
     if saved:
         run.restore(saved)
     elif group.leads:

@@ -1,8 +1,9 @@
 """Is a video's own description found from the video? If not, DBM has taught nothing that the description says.
 
-Asked of held-out training videos, over cos(z_v, z_d) as DBM compares them, among all of their descriptions and among
-those of videos with the same labels. With SFP the label is in the video's vector and finds the class by itself, so what
-the text says beyond it shows in the second figure alone.
+Asked of held-out training videos, by the alignment of the memory of descriptions, or without one over cos(z_v, z_d) as
+DBM compares them; among all of their descriptions and among those of videos with the same labels. With SFP the label is
+in DBM's vector of the video and finds the class by itself, so what the text says beyond it shows in the second figure
+alone.
 """
 
 from collections.abc import Mapping

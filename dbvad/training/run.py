@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 
 from dbvad.data.dataset import Batch, TrainingData
+from dbvad.model.memory import Alignment
 from dbvad.training.checkpoint import CHECKPOINT, MODEL, Facts, Model, load_checkpoint, save_checkpoint, save_model
 from dbvad.training.config import TrainConfig
 from dbvad.training.distributed import Group
 from dbvad.training.losses import bag_scores
 from dbvad.training.network import TrainingNetwork
+from dbvad.training.remember import video_means
 from dbvad.training.retrieval import retrieval
 from dbvad.training.runlog import RunLog, plain
 from pipeline.engine.files import Damaged, atomic_file, read_record, write_record
@@ -65,14 +68,15 @@ class Result:
 class Run:
     """Network, optimizer and counters of a run whose folder is `out`.
 
-    `chosen`, `held`: indices of the videos that are trained on and held out. Only the group's leader writes.
+    `chosen`, `held`: indices of the videos that are trained on and held out. `alignment`: of the memory, if there is
+    one. Only the group's leader writes.
     """
 
     def __init__(self, config: TrainConfig, data: TrainingData, network: TrainingNetwork,
                  optimizer: torch.optim.Optimizer, out: Path, chosen: np.ndarray, held: np.ndarray,
-                 group: Group) -> None:
+                 group: Group, alignment: Alignment | None = None) -> None:
         self.config, self.data, self.network, self.optimizer, self.out = config, data, network, optimizer, out
-        self.chosen, self.held, self.group = chosen, held, group
+        self.chosen, self.held, self.group, self.alignment = chosen, held, group, alignment
         self.step, self.loss_sum, self.loss_count, self.loss, self.waited = 0, 0.0, 0, math.nan, 0.0
         self.best, self.best_epoch, self.holdout_auc = -math.inf, 0, math.nan
         self.retrieval: dict[str, Any] | None = None  # by the weights that are kept
@@ -162,7 +166,8 @@ class Run:
                                        torch.from_numpy(self.data.labels[described]).to(self.device))
         index = self.data.index
         facts = Facts(self.data.classes, index.dim, index.feature_source, index.model, index.identity,
-                      self.data.fingerprint, epoch, index.recipe)
+                      self.data.fingerprint, epoch, index.recipe,
+                      tuple(sorted({video.content for video in index.videos if video.content})))
         return Model(self.network.detector, head, self.config, facts)
 
     @torch.inference_mode()
@@ -175,10 +180,17 @@ class Run:
 
     @torch.inference_mode()
     def _retrieval(self) -> dict[str, Any] | None:
-        """Of the held-out videos with a description, which is their own whatever the others are taught."""
+        """Of the held-out videos with a description, which is their own whatever the others are taught.
+
+        By the memory's alignment, which detection uses; without a memory as DBM compares them.
+        """
         held = self.held[self.data.described[self.held]]
         if self.network.dbm is None or not len(held):
             return None
+        if self.alignment is not None:
+            z = F.normalize(self.alignment.video(video_means(self.data, held)), dim=-1)
+            said = self.alignment.text(torch.from_numpy(self.data.descriptions[held]))
+            return retrieval((z @ said.T).numpy(), self.data.labels[held])
         self.network.eval()
         met = []
         for batch in self._centre_crops(held):
@@ -214,7 +226,8 @@ def refuse_to_mix(out: Path, overwrite: bool) -> None:
 
 def clear(out: Path) -> None:
     """Make the run folder, without the files of an older run. Raises TrainError."""
-    for name in (MODEL, CHECKPOINT, BEST, "log.jsonl", "train.json", "config.yaml", "result.json", "scores.parquet"):
+    for name in (MODEL, CHECKPOINT, BEST, "log.jsonl", "train.json", "config.yaml", "result.json", "scores.parquet",
+                 "calibration.json"):
         (out / name).unlink(missing_ok=True)
     for folder in ("epochs", "tensorboard"):
         shutil.rmtree(out / folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """YAML into pydantic models, with errors that name the key, its place and the nearest known key."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -29,6 +30,7 @@ class Config(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+SECRET = re.compile(r"(?<=://)[^\s/]*(?=@)|(?<=\?)\S+")  # what an address may hold: user and password, query
 EXPECTED = {  # in YAML's words where pydantic uses Python's
     "model_type": "expected keys and values", "dict_type": "expected keys and values",
     "tuple_type": "expected a list", "list_type": "expected a list",
@@ -88,6 +90,7 @@ def _explain(model: type[BaseModel], loc: tuple[str | int, ...], fault: dict[str
         return f"missing key {key!r}"
     message = EXPECTED.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     given = fault.get("input")
+    given = SECRET.sub("***", given) if isinstance(given, str) and "://" in given else given
     shown = f" (found {given!r})" if isinstance(given, str | int | float | bool | None) else ""
     return f"{key}: {message[:1].lower()}{message[1:]}{shown}" if key else message
 

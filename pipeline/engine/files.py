@@ -31,8 +31,8 @@ FORGOTTEN_S = 86_400.0  # a temporary file that nobody touched for a day, wherev
 class Damaged(Exception):
     """A file does not hold what was written into it; the message names the file, and `remedy` how to mend it."""
 
-    def __init__(self, path: Path, what: str, remedy: str) -> None:
-        super().__init__(f"{path} is damaged: {what}. {remedy}")
+    def __init__(self, path: Path, what: str, remedy: str, shown: str = "") -> None:
+        super().__init__(f"{shown or path} is damaged: {what}. {remedy}")
         self.path, self.what, self.remedy = path, what, remedy
 
 
@@ -70,7 +70,7 @@ class atomic_file:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.temporary = path.with_name(f".{path.name}{TEMP_MARK}{_here()}-{os.getpid()}-{threading.get_ident()}")
+        self.temporary = path.with_name(f".{path.name}{TEMP_MARK}{here()}-{os.getpid()}-{threading.get_ident()}")
 
     def __enter__(self) -> Path:
         try:
@@ -100,7 +100,7 @@ def sweep_dead(folder: Path) -> None:
     with suppress(OSError):
         for entry in os.scandir(folder):
             found = TEMPORARY.fullmatch(entry.name)
-            dead = found and found[1] == _here() and not _alive(int(found[2]))
+            dead = found and found[1] == here() and not alive(int(found[2]))
             if found and (dead or time.time() - entry.stat().st_mtime > FORGOTTEN_S):
                 os.unlink(entry.path)
 
@@ -160,7 +160,7 @@ def digest(content: Any) -> str:
 
 
 @cache
-def _here() -> str:
+def here() -> str:
     """This machine and its container: elsewhere, on a shared folder, a process number means nothing."""
     place = platform.node()
     with suppress(OSError):
@@ -168,7 +168,7 @@ def _here() -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:8]
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,7 +1,6 @@
 """Content hashes of files, remembered by size and time of change, so that an unchanged file is read once."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from pipeline.engine.files import Damaged, read_record, write_record
 
 CHUNK = 4 << 20
+Stamp = tuple[int, int | str]  # bytes, and what changes with the content: time of change, ETag
 UNKNOWN: list[int | str] = [-1, -1, ""]
 
 
@@ -21,8 +21,14 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
+def stamp_of(path: Path) -> Stamp:
+    """Size and time of change. Raises OSError."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
 class HashCache:
-    """Hashes by key (a video id: the folder may move), valid while size and mtime stay; stored as one JSON file.
+    """Hashes by key (a video id: the folder may move), valid while the stamp stays; stored as one JSON file.
 
     It saves reading, never decides what is done: a file that was touched is read again and hashes as before.
     """
@@ -34,18 +40,21 @@ class HashCache:
             self.known = read_record(path, "Nothing needs doing")["files"]
         self.changed = False
 
-    def fresh(self, key: str, stat: os.stat_result) -> str | None:
+    def fresh(self, key: str, stamp: Stamp) -> str | None:
         """The hash under `key` if it can be told without reading the file."""
         size, changed, found = self.known.get(key, UNKNOWN)
-        return str(found) if size == stat.st_size and changed == stat.st_mtime_ns else None
+        return str(found) if size == stamp[0] and changed == stamp[1] else None
 
     def hash(self, key: str, path: Path, read: Callable[[Path], str] = hash_file) -> str:
         """The hash of the file at `path`. Raises OSError."""
-        stat = path.stat()
-        found = self.fresh(key, stat)
+        return self.remembered(key, stamp_of(path), lambda: read(path))
+
+    def remembered(self, key: str, stamp: Stamp, read: Callable[[], str]) -> str:
+        """The hash of what has this stamp; `read` tells it where it is not known."""
+        found = self.fresh(key, stamp)
         if found is None:
-            found = read(path)
-            self.known[key] = [stat.st_size, stat.st_mtime_ns, found]
+            found = read()
+            self.known[key] = [*stamp, found]
             self.changed = True
         return found
 

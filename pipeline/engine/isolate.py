@@ -22,6 +22,7 @@ import psutil
 from pipeline.contracts import ContractError
 from pipeline.engine.files import FORBIDDEN, FULL, Damaged, WriteError
 from pipeline.engine.hand import Hand, Heard, Loss, Report
+from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Unit, changes
 from pipeline.engine.printable import printable
 from pipeline.engine.spawn import INTERRUPTS, SPAWN, die_with, interrupts_held
@@ -192,16 +193,16 @@ def _work(stage: Stage, worker: Worker, store: Store, unit: Unit, say: Callable[
         say(Report("done", unit.video_id, time.monotonic() - began, rows, _peak_mb()))
     except BaseException as error:  # Rust libraries panic with no Exception, and a thread's SystemExit goes unheard
         if isinstance(error, Damaged):
-            error = BadVideo("damaged", f"{error.path} is damaged: {error.what}",
+            error = BadVideo("damaged", f"{store.place.shown(error.path)} is damaged: {error.what}",
                              store.mend(unit.video_id, error.path.relative_to(store.root).parts[0], stage.name))
         say(_failure(error, unit.video_id, time.monotonic() - began))
 
 
 def _failure(error: BaseException, video_id: str = "", seconds: float = 0.0) -> Report:
-    """Say whose fault an exception is: the video's, or (a full disk, a lost server) the whole stage's."""
+    """Say whose fault an exception is: the video's, or (a full disk, a lost server or bucket) the whole stage's."""
     fault = {"kind": "error", "reason": f"{type(error).__name__}: {error}", "remedy": REPORT_IT,
              "traceback": traceback.format_exc()}
-    if isinstance(error, StageError) or _fails_all(error):
+    if isinstance(error, StageError | StorageError) or _fails_all(error):
         return Report("stage_error", video_id, seconds, fault={"reason": printable(str(error))})
     if isinstance(error, BadVideo):
         fault |= {"kind": error.kind, "reason": error.reason, "remedy": error.remedy}

@@ -1,4 +1,4 @@
-"""One run at a time on an artifacts folder, or several that share its videos out."""
+"""One run at a time on artifacts, or several that share the videos out; on a bucket, which has no locks, by leases."""
 
 import fcntl
 import hashlib
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline.engine.place import WHOLE, place_of
 
 LOCK = ".lock"
 
@@ -45,15 +47,15 @@ class Shard:
 
 @contextmanager
 def exclusive(root: Path) -> Iterator[None]:
-    """Hold the folder's lock. The system frees it when the process ends, however it ends. Raises Busy."""
+    """Hold the folder's lock. The system frees it when the process ends, however it ends. Raises Busy, StorageError."""
     root.mkdir(parents=True, exist_ok=True)
-    with _held(root, LOCK, fcntl.LOCK_EX, f"process {os.getpid()}"):
+    with _held(root, LOCK, fcntl.LOCK_EX, f"process {os.getpid()}"), place_of(root).reserved(WHOLE):
         yield
 
 
 @contextmanager
 def at_work(root: Path, shard: Shard | None) -> Iterator[None]:
-    """Hold the folder, or one shard of it beside those that hold its other shards. Raises Busy.
+    """Hold the folder, or one shard of it beside those that hold its other shards. Raises Busy, StorageError.
 
     Shards of another count would overlap with these, so that only shards of one count hold a folder at a time. The
     files of their locks stay: to delete one that another process just opened would make two locks of it.
@@ -73,6 +75,7 @@ def at_work(root: Path, shard: Shard | None) -> Iterator[None]:
                     pass
         stack.enter_context(_held(root, f"{LOCK}-{shard.name}", fcntl.LOCK_EX,
                                   f"shard {shard.number} of {shard.count}, process {os.getpid()} on {platform.node()}"))
+        stack.enter_context(place_of(root).reserved(shard.name))
         yield
 
 
@@ -85,7 +88,7 @@ def _held(root: Path, name: str, kind: int, holder: str = "") -> Iterator[None]:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             other = os.read(file, 200).decode(errors="replace").strip() or "unknown"
-            raise Busy(f"another run ({other}) is at work on {root}: wait for it, or stop it") from None
+            raise Busy(f"another run ({other}) is at work on {place_of(root)}: wait for it, or stop it") from None
         if holder:
             os.truncate(file, 0)
             os.pwrite(file, holder.encode(), 0)

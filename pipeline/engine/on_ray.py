@@ -9,6 +9,7 @@ believed dead may go on for a while; its shard is published whole, under the sam
 
 import importlib.util
 import logging
+import os
 import signal
 import socket
 import threading
@@ -16,11 +17,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.engine.cluster import Needs, RayCluster, fits, lacking
 from pipeline.engine.hand import Hand, Heard, Loss, Report
 from pipeline.engine.isolate import Local
+from pipeline.engine.place import Folder
 from pipeline.engine.plan import Unit
 from pipeline.engine.stage import Stage
 from pipeline.engine.store import Store
@@ -30,6 +32,7 @@ BUSY_S = 5.0  # and of one that could not
 STOP_S = 5.0  # for a child to release its model or server
 SETTLE_S = 5.0  # to be placed on a node that has room; an actor that takes longer waits for something
 CONNECT_S = 5.0
+JOIN_S = 60.0  # a cluster answers in one
 WITH_NODE = ("more than once a node was lost that worked on it: see whether it takes the node's memory; then run with "
              "--retry-failed")
 
@@ -53,22 +56,25 @@ def on_ray(log: Path, cluster: RayCluster, needs: Mapping[str, Needs]) -> Iterat
     check_installed()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     said = log.with_suffix(".ray.log")
-    with open(said, "w", encoding="utf-8") as words, redirect_stdout(words), redirect_stderr(words):
-        import ray
+    try:
+        with open(said, "w", encoding="utf-8") as words, redirect_stdout(words), redirect_stderr(words):
+            import ray
 
-        try:
-            _join(cluster.address)
-            if threading.current_thread() is threading.main_thread():
-                for number, handler in handlers.items():  # Ray sets its own
-                    signal.signal(number, handler)
-            yield Crew(log, cluster.wait_s, needs)
-        finally:
-            ray.shutdown()
+            try:
+                with _native_errors_to(words):
+                    _join(cluster.address)
+                if threading.current_thread() is threading.main_thread():
+                    for number, handler in handlers.items():  # Ray sets its own
+                        signal.signal(number, handler)
+                yield Crew(log, cluster.wait_s, needs)
+            finally:
+                ray.shutdown()
+    finally:
+        if not said.stat().st_size:
+            said.unlink()
 
 
 def _join(address: str) -> None:
-    import ray
-
     if address != "auto":
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
@@ -79,13 +85,46 @@ def _join(address: str) -> None:
         except OSError as error:
             raise NoCluster(f"no Ray cluster at {address} ({error.strerror or error}): start one there with `ray start "
                             "--head`, or name another by --address") from None
+    answer: list[Exception | None] = []
+    thread = threading.Thread(target=lambda: answer.append(_init(address)), daemon=True)
+    thread.start()  # for ever, Ray waits for a word from whatever listens there
+    thread.join(JOIN_S)
+    if not answer:
+        raise NoCluster(f"what listens at {address} does not answer as a Ray cluster: give the port of its head, which "
+                        "is 6379 unless `ray start` was told another")
+    failed = answer[0]
+    if isinstance(failed, ConnectionError) and address == "auto":
+        raise NoCluster("no Ray cluster on this machine: make it a node of one (`ray start --head`, or `ray start "
+                        "--address=HEAD:6379`), and run this on it; or run with --engine local")
+    if isinstance(failed, ConnectionError):
+        raise NoCluster(f"the Ray cluster at {address} does not let this machine in: make it a node of the cluster "
+                        f"(`ray start --address={address}`), with the token of the others (~/.ray/auth_token, or "
+                        "RAY_AUTH_TOKEN)")
+    if failed:
+        raise NoCluster(f"cannot join the Ray cluster at {address}: {_first(failed)}")
+
+
+def _init(address: str) -> Exception | None:
+    """The error, of which Ray has all kinds; another version of it or of Python is one of them."""
+    import ray
+
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        raise NoCluster("no Ray cluster on this machine: make it a node of one (`ray start --head`, or `ray start "
-                        "--address=HEAD:6379`), and run this on it; or run without --engine ray") from None
-    except Exception as error:  # Ray raises all kinds; another version of it or of Python is one of them
-        raise NoCluster(f"cannot join the Ray cluster at {address}: {_first(error)}") from None
+    except Exception as error:
+        return error
+    return None
+
+
+@contextmanager
+def _native_errors_to(file: TextIO) -> Iterator[None]:
+    """What native code prints on standard error, too."""
+    before = os.dup(2)
+    try:
+        os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 class Crew:
@@ -234,7 +273,7 @@ class Post:
         import ray
 
         self.node = f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
-        if not run_log.exists():
+        if isinstance(store.place, Folder) and not run_log.exists():
             return _unseen(self.node, store.root, "the artifacts folder")
         self.child = Local().hire(stage, store, log)
         return self.node

@@ -10,7 +10,7 @@ from pipeline.engine.files import Damaged
 from pipeline.engine.sealed import Unsealed
 from pipeline.engine.seen import Seen
 from pipeline.engine.stage import Fingerprinter, Source, Stage, recipe
-from pipeline.engine.store import Store, look
+from pipeline.engine.store import Store
 
 
 class State(StrEnum):
@@ -125,7 +125,7 @@ class Plan(Mapping[tuple[str, str], Unit]):
         except Damaged:
             again = "; its record in quarantine is damaged, so it is tried again"
         try:
-            footer = look(store.path(name, video_id))
+            footer = store.look(store.path(name, video_id))
         except FileNotFoundError:
             return State.MISSING, f"no shard yet{again}"
         except (Unsealed, OSError) as error:

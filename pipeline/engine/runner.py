@@ -16,6 +16,7 @@ from rich.console import Console
 from pipeline.engine.hand import Engine, Executor, Hand, Loss, Report
 from pipeline.engine.isolate import Local
 from pipeline.engine.lock import at_work
+from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
 from pipeline.engine.spawn import cores
@@ -55,6 +56,7 @@ class Run:
         self.stages = {stage.name: stage for stage in stages}
         self.order = [stage.name for stage in stages]
         self.store, self.reporter, self.options = store, reporter, options
+        self.live = store.anew(live=True)  # as the hands see it, who publish meanwhile
         self.executor, self.logs = executor, logs
         self.ready: dict[str, deque[Unit]] = {name: deque() for name in self.order}
         self.waiting: dict[tuple[str, str], set[str]] = {}
@@ -113,7 +115,7 @@ class Run:
         idle = sum(hand.idle for hand in hands)
         for _ in range(min(stage.workers - len(hands), len(self.ready[name]) - idle)):
             self.hired[name] += 1
-            hands.append(self.executor.hire(stage, self.store, self.logs / f"{name}-{self.hired[name]}.log"))
+            hands.append(self.executor.hire(stage, self.live, self.logs / f"{name}-{self.hired[name]}.log"))
 
     def _taker(self, name: str, alone: bool) -> Hand | None:
         """A hand that can take a video now: an idle one, else (unless `alone`) one of all with room beside."""
@@ -169,7 +171,7 @@ class Run:
                         + (f"; it printed:\n{said}" if said else ""))
         for flight in list(hand.units.values()):
             unit = flight.unit
-            if self.store.is_current(name, unit.video_id, unit.fingerprint) and not self.options.force:
+            if self.live.is_current(name, unit.video_id, unit.fingerprint) and not self.options.force:
                 self._ended(unit, "done")  # it had published, and died before it could say so
                 continue
             blamed = hand.ready and len(hand.units) == 1
@@ -201,8 +203,8 @@ class Run:
     def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0, cpu_s: float = 0.0) -> None:
         try:
             self.store.quarantine(unit.stage, unit.video_id, fingerprint=unit.fingerprint, **fault)
-        except OSError as error:
-            self._break(unit.stage, f"cannot write below {self.store.root}: {error}")
+        except (OSError, StorageError) as error:
+            self._break(unit.stage, f"cannot write below {self.store}: {error}")
             self._ended(unit, "failed", seconds, reason=fault["reason"])
             return
         self.outcome.quarantined.add(unit.video_id)
@@ -272,6 +274,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
     work, and closed behind it; what it raises then is for the user.
     """
     with at_work(store.root, options.shard):
+        store = store.anew()
         names = [stage.name for stage in stages]
         tidy = options.shard is None  # other shards may be writing: who finds what they left is the next whole run
         if tidy:
@@ -302,6 +305,11 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         finally:
             if tidy:
                 store.sweep(names)
+        try:
+            store.place.send(log)
+        except StorageError as error:
+            console.print(f"the log of this run stays in {logs.parent}: {error}", style="red", markup=False,
+                          highlight=False, soft_wrap=True)
         outcome.counts.update((unit.stage, "blocked") for unit, _ in blocked)
         outcome.quarantined |= before
         outcome.wanting = wanting(blocked)

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import pyarrow.parquet as pq
 
@@ -77,9 +77,16 @@ def seal(path: Path) -> None:
         file.write(told + MARK.pack(len(told), zlib.crc32(rest, zlib.crc32(told)), MAGIC) + rest)
 
 
-def read_seal(file: BinaryIO) -> Seal:
+class Readable(Protocol):
+    """What of a file it takes to read its end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def read_seal(file: Readable) -> Seal:
     """The seal of an open file, itself checked. Raises Unsealed, OSError."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     start = max(0, size - TAIL)
     tail = _read(file, start, size)
     if len(tail) < END.size or tail[-4:] != b"PAR1":
@@ -129,7 +136,7 @@ def verify_if_sealed(path: Path) -> None:
         verify(path)
 
 
-def _sums(file: BinaryIO, ends: list[int], start: int = 0) -> Iterator[tuple[int, int]]:
+def _sums(file: Readable, ends: list[int], start: int = 0) -> Iterator[tuple[int, int]]:
     """CRC-32 of the bytes up to each end."""
     file.seek(start)
     for end in ends:
@@ -139,6 +146,6 @@ def _sums(file: BinaryIO, ends: list[int], start: int = 0) -> Iterator[tuple[int
         yield end, crc
 
 
-def _read(file: BinaryIO, start: int, end: int) -> bytes:
+def _read(file: Readable, start: int, end: int) -> bytes:
     file.seek(start)
     return file.read(end - start)

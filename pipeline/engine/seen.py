@@ -3,7 +3,7 @@
 To open 600,000 footers takes a minute, to ask the file system for as many stamps a few seconds. So a plan notes each
 shard whose footer it has read and found current, as a digest of
 
-    name, fingerprint, inode, size, time of change (mtime), time of status change (ctime)
+    name, fingerprint, inode, size, time of change (mtime), time of status change (ctime); in a bucket, the ETag
 
 and a later plan that meets the same digest takes the shard for what it was. The notes are derived and say nothing that
 a footer did not: one file a stage, sealed and replaced whole, so that after kill -9 there are the old ones or the new
@@ -18,7 +18,6 @@ a disk that rots. Readers of a shard, who check what they read, and `dbvad artif
 """
 
 import os
-import struct
 import tempfile
 from contextlib import suppress
 from functools import cached_property
@@ -30,7 +29,6 @@ from pipeline.engine.store import Store, file_name
 FOLDER = ".seen"
 DIGEST_BYTES = 16
 SETTLED_NS = 3_000_000_000  # more than the tick of any file system in use (FAT: 2 s)
-STAMP = struct.Struct("<QQqq")
 
 
 class Seen:
@@ -68,12 +66,10 @@ class Seen:
 
     def _look(self, name: str, fingerprint: str) -> tuple[bytes, int]:
         """Digest and ctime of a shard as it stands; b"" if there is none."""
-        try:
-            found = os.stat(f"{self.folder}/{name}.parquet")
-        except OSError:
+        stamp, ctime_ns = self.store.place.stamp(f"{self.folder}/{name}.parquet")
+        if not stamp:
             return b"", 0
-        stamp = STAMP.pack(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        return blake2b(stamp + os.fsencode(fingerprint + name), digest_size=DIGEST_BYTES).digest(), found.st_ctime_ns
+        return blake2b(stamp + os.fsencode(fingerprint + name), digest_size=DIGEST_BYTES).digest(), ctime_ns
 
     @cached_property
     def _clock_ns(self) -> int:

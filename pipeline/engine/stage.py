@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring as quoted  # what the spelling below uses, without its set-up
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipeline.contracts import Contract
+from pipeline.engine.scratch import Changed, NoRoom, Stored, fetched
 from pipeline.engine.store import Store
 
 
@@ -40,6 +41,7 @@ class Source:
     `hash`: of its content, so that moving or touching it changes nothing. `facts`: what the dataset says of it
     (labels, split); a stage that reads one names it in `Stage.facts`. `problem`: why it cannot even be read.
     `cautious`: a process died of it just now; a stage that has a safer way goes that one, and says so in its `meta`.
+    `stored`: where it lies in a bucket; `path` is then a name, and no file.
     """
 
     video_id: str
@@ -49,6 +51,23 @@ class Source:
     facts: Mapping[str, Any] = field(default_factory=dict)
     problem: BadVideo | None = None
     cautious: bool = False
+    stored: Stored | None = None
+
+    @contextmanager
+    def file(self) -> Iterator[Path]:
+        """The video's file, fetched for as long as it is read. Raises BadVideo, StageError, StorageError."""
+        if self.stored is None:
+            yield self.path
+            return
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(fetched(self.stored))
+            except (FileNotFoundError, Changed):
+                raise BadVideo("changed", "it was changed or removed while the run was at work",
+                               "run the pipeline again") from None
+            except NoRoom as error:
+                raise StageError(str(error)) from None
+            yield path
 
 
 @dataclass

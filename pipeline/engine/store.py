@@ -9,24 +9,30 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contracts import QUARANTINE, Contract, ContractError
-from pipeline.engine.files import TEMP_MARK, Damaged, atomic_file
-from pipeline.engine.sealed import Unsealed, check_columns, read_seal, seal, verify
+from pipeline.engine.files import TEMP_MARK, Damaged
+from pipeline.engine.place import place_of, walk
+from pipeline.engine.sealed import Seal, Unsealed, check_columns, read_seal, seal, verify
 
 FOOTER_KEY = b"dbvad"
 PIPELINE_AGAIN = "dbvad pipeline run {stages} --video {video} --force"
+AHEAD = 64  # shards that come from a bucket before the first of them is read
 NAME_BYTES = 190  # of the 255 that file systems allow: room for the suffix, and for the mark of a temporary file
+
+Used = TypeVar("Used")
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,26 @@ class MissingShard(FileNotFoundError):
 
 
 class Store:
-    """The artifacts folder. Cheap to make, holds no open files, safe to send to another process."""
+    """The artifacts: a folder, or the mirror of a bucket (place.py).
+
+    Cheap to make, holds no open files, safe to send to another process. Everything here raises StorageError where a
+    bucket does not answer.
+    """
 
     def __init__(self, root: Path | str, again: str = PIPELINE_AGAIN) -> None:
         """`again`: how a damaged shard is made again, with {stages} and {video} where they are wanted."""
         self.root, self.again = Path(root), again
+        self.place = place_of(self.root)
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    def anew(self, live: bool = False) -> "Store":
+        """The same as it is now. What was seen in a bucket is believed, unless it is `live`: others publish meanwhile.
+        """
+        store = copy(self)
+        store.place = self.place.anew(live)
+        return store
 
     def path(self, stage: str, video_id: str) -> Path:
         """Where the shard of a video is or will be.
@@ -72,7 +93,7 @@ class Store:
         tables = [rows] if isinstance(rows, pa.Table) else rows
         path = self.path(contract.artifact, video_id)
         count = 0
-        with atomic_file(path) as temporary:
+        with self.place.replacing(path) as temporary:
             writer: pq.ParquetWriter | None = None
             last: pa.Table | None = None
             try:
@@ -99,31 +120,41 @@ class Store:
         every run. The columns are checked where they are read, and by `is_whole`.
         """
         try:
-            with open(self.path(stage, video_id), "rb") as file:
-                return f'"fingerprint": "{fingerprint}"'.encode() in read_seal(file).footer
+            return f'"fingerprint": "{fingerprint}"'.encode() in self.place.seal(self.path(stage, video_id)).footer
         except (OSError, Unsealed):
             return False
 
     def is_whole(self, stage: str, video_id: str, fingerprint: str) -> bool:
         """Whether a shard made under `fingerprint` is there and every byte of it is as it was written."""
         try:
-            verify(self.path(stage, video_id))
+            self._use(self.path(stage, video_id), verify)
         except (OSError, Unsealed):
             return False
         return self.is_current(stage, video_id, fingerprint)
 
     def footer(self, stage: str, video_id: str) -> Footer | None:
         """The footer of a shard; None if there is no shard, or it is torn, damaged, or not ours."""
-        return read_footer(self.path(stage, video_id))
+        return self.footer_at(self.path(stage, video_id))
+
+    def footer_at(self, path: Path) -> Footer | None:
+        """As `footer`, by the path of the shard."""
+        try:
+            return self.look(path)
+        except (OSError, Unsealed):
+            return None
+
+    def look(self, path: Path) -> Footer:
+        """The footer of the shard at `path`. Raises Unsealed if it is torn, damaged, or not ours; OSError."""
+        return _footer(self.place.seal(path))
 
     def whole_footer(self, stage: str, video_id: str) -> Footer | None:
         """The footer of a shard, None if there is no shard. Raises Damaged where there is one that cannot be used."""
         try:
-            return look(self.path(stage, video_id))
+            return self.look(self.path(stage, video_id))
         except FileNotFoundError:
             return None
         except Unsealed as error:
-            raise Damaged(self.path(stage, video_id), str(error), self.mend(video_id, stage)) from None
+            raise self._damaged(self.path(stage, video_id), error, self.mend(video_id, stage)) from None
 
     def read(self, stage: str, video_id: str, columns: list[str] | None = None) -> pa.Table:
         """The rows of a shard, as they were written. Raises MissingShard, Damaged."""
@@ -145,15 +176,35 @@ class Store:
         path = self.path(stage, video_id)
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(open_sealed(path, columns))
+                file = self._use(path, lambda here: stack.enter_context(open_sealed(here, columns)))
             except FileNotFoundError:
-                raise MissingShard(f"no {stage} shard for {video_id!r} in {self.root}: run `dbvad pipeline run {stage}`"
+                raise MissingShard(f"no {stage} shard for {video_id!r} in {self}: run `dbvad pipeline run {stage}`"
                                    ) from None
             except (Unsealed, OSError) as error:
                 if isinstance(error, OSError) and error.errno != errno.EIO:
                     raise
-                raise Damaged(path, str(error), self.mend(video_id, stage)) from None
+                raise self._damaged(path, error, self.mend(video_id, stage)) from None
             yield file
+
+    def ahead(self, stage: str, video_ids: Iterable[str]) -> Iterator[str]:
+        """The ids, for who reads one shard after another: out of a bucket they come many at a time."""
+        ids = iter(video_ids)
+        while chunk := list(islice(ids, AHEAD)):
+            self.place.fetch_all(self.path(stage, video_id) for video_id in chunk)
+            yield from chunk
+
+    def _use(self, path: Path, use: Callable[[Path], Used]) -> Used:
+        """`use` of a file; a mirror's copy that turns out damaged, or had to make room just now, is fetched again."""
+        here = self.place.fetch(path)
+        try:
+            return use(here)
+        except (Unsealed, FileNotFoundError):
+            if not self.place.renew(path):
+                raise
+            return use(self.place.fetch(path))
+
+    def _damaged(self, path: Path, error: Exception, remedy: str) -> Damaged:
+        return Damaged(path, str(error), remedy, self.place.shown(path))
 
     def rows(self, stage: str, video_id: str) -> int:
         """How many rows a shard has, by its footer. Raises MissingShard, Damaged."""
@@ -166,9 +217,24 @@ class Store:
         For those who read shards by other means (SQL).
         """
         try:
-            verify(path, columns)
+            self._use(path, lambda here: verify(here, columns))
         except Unsealed as error:
-            raise Damaged(path, str(error), self.mend_path(path)) from None
+            raise self._damaged(path, error, self.mend_path(path)) from None
+
+    def fault_of(self, path: Path, contract: Contract) -> str | None:
+        """What is wrong with a shard, read whole: torn, damaged, foreign, or against its contract; None if nothing is.
+        """
+        def read(here: Path) -> None:
+            with open_sealed(here) as file:
+                contract.check(file.read())
+
+        try:
+            if contract is not QUARANTINE:
+                self.look(path)
+            self._use(path, read)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            return str(error)
+        return None
 
     def mend_path(self, path: Path) -> str:
         """As `mend`, of the shard or quarantine record at `path`."""
@@ -176,7 +242,7 @@ class Store:
         if stage == "quarantine":
             again = f"dbvad pipeline run {rest[0]} --video {quote('/'.join(rest[1:]))}"
             return f"Try the video again: {again} (if it was imported: import it again)"
-        footer = read_footer(path)
+        footer = self.footer_at(path)
         return self.mend(footer.video_id if footer else "/".join(rest), stage)
 
     def mend(self, video_id: str, *stages: str) -> str:
@@ -190,11 +256,11 @@ class Store:
 
     def shards(self, stage: str) -> list[Path]:
         """Paths of all shards of a stage (or of "quarantine"), sorted."""
-        return sorted(Path(entry.path) for entry in _walk(self.root / stage) if entry.name.endswith(".parquet"))
+        return sorted(path for path in self.place.files(stage) if path.name.endswith(".parquet"))
 
     def videos(self, stage: str) -> list[str]:
         """Ids of the videos that have a shard of a stage, sorted."""
-        footers = map(read_footer, self.shards(stage))
+        footers = map(self.footer_at, self.shards(stage))
         return sorted(footer.video_id for footer in footers if footer is not None)
 
     def quarantine(self, stage: str, video_id: str, *, fingerprint: str, kind: str, reason: str, remedy: str,
@@ -207,7 +273,7 @@ class Store:
         row = {"video_id": video_id, "stage": stage, "fingerprint": fingerprint, "kind": kind, "reason": reason,
                "remedy": remedy, "traceback": traceback, "attempts": attempts}
         table = pa.Table.from_pylist([row], schema=QUARANTINE.schema)
-        with atomic_file(self.quarantine_path(stage, video_id)) as temporary:
+        with self.place.replacing(self.quarantine_path(stage, video_id)) as temporary:
             pq.write_table(table, temporary)
             seal(temporary)
 
@@ -217,21 +283,22 @@ class Store:
 
     def quarantine_rows(self) -> list[dict[str, Any]]:
         """All rows of the quarantine. Raises Damaged."""
-        return [row for path in self.shards("quarantine") if (row := self._quarantine_row(path))]
+        paths = self.shards("quarantine")
+        self.place.fetch_all(paths)
+        return [row for path in paths if (row := self._quarantine_row(path))]
 
     def _quarantine_row(self, path: Path) -> dict[str, Any] | None:
         try:
-            with open_sealed(path) as file:
-                row: dict[str, Any] = file.read().to_pylist()[0]
+            row: dict[str, Any] = self._use(path, _first_row)
         except FileNotFoundError:
             return None
         except (OSError, Unsealed) as error:
-            raise Damaged(path, str(error), self.mend_path(path)) from None
+            raise self._damaged(path, error, self.mend_path(path)) from None
         return row if list(row) == QUARANTINE.schema.names else None
 
     def release(self, stage: str, video_id: str) -> None:
         """Take a video out of quarantine."""
-        self.quarantine_path(stage, video_id).unlink(missing_ok=True)
+        self.place.remove(self.quarantine_path(stage, video_id))
 
     def sweep(self, stages: Iterable[str]) -> int:
         """Remove temporary files that an interrupted run of `stages` left; only while no other run is at work.
@@ -240,7 +307,7 @@ class Store:
         """
         left = list(self.root.glob(f".*{TEMP_MARK}*"))  # of the caches of hashes
         for folder in [*stages, "quarantine"]:
-            left += [Path(entry.path) for entry in _walk(self.root / folder)
+            left += [Path(entry.path) for entry in walk(self.root / folder)
                      if entry.name.startswith(".") and TEMP_MARK in entry.name]
         for path in left:
             path.unlink(missing_ok=True)
@@ -261,10 +328,8 @@ def open_sealed(path: Path, columns: list[str] | None = None) -> Iterator[pq.Par
             yield opened
 
 
-def look(path: Path) -> Footer:
-    """The footer of the shard at `path`. Raises Unsealed if it is torn, damaged, or not ours; OSError."""
-    with open(path, "rb") as file:
-        metadata = _metadata(read_seal(file).footer)
+def _footer(seal: Seal) -> Footer:
+    metadata = _metadata(seal.footer)
     try:
         content = json.loads(metadata.metadata[FOOTER_KEY])
         return Footer(content["video_id"], content["fingerprint"], content["basis"], content["meta"],
@@ -273,24 +338,10 @@ def look(path: Path) -> Footer:
         raise Unsealed("its footer does not say how it was made") from None
 
 
-def read_footer(path: Path) -> Footer | None:
-    """The footer of the shard at `path`; None if there is none, or it is torn, damaged, or not ours."""
-    try:
-        return look(path)
-    except (OSError, Unsealed):
-        return None
-
-
-def fault_of(path: Path, contract: Contract) -> str | None:
-    """What is wrong with a shard, read whole: torn, damaged, foreign, or against its contract; None if nothing is."""
-    try:
-        if contract is not QUARANTINE:
-            look(path)
-        with open_sealed(path) as file:
-            contract.check(file.read())
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return str(error)
-    return None
+def _first_row(path: Path) -> dict[str, Any]:
+    with open_sealed(path) as file:
+        row: dict[str, Any] = file.read().to_pylist()[0]
+    return row
 
 
 def _metadata(footer: bytes) -> pq.FileMetaData:
@@ -321,15 +372,3 @@ def file_name(video_id: str) -> str:
             part = f"{start}-{hashlib.sha256(raw).hexdigest()[:16]}"
         parts.append(part)
     return "/".join(parts)
-
-
-def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry.path)
-        else:
-            yield entry

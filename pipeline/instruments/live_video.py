@@ -189,6 +189,8 @@ def masked(address: str) -> str:
     if address.partition(":")[0] in ("camera", "file"):
         return address
     parts = urlsplit(address)
+    if not parts.netloc:  # no address, but what was to be one may hold secrets all the same
+        return address.rpartition("@")[2].partition("?")[0]
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
 

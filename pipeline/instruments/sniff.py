@@ -42,9 +42,13 @@ def video_format(path: Path) -> str | None:
     """FFmpeg's name of the format that a file's first bytes tell; None where they are of no video."""
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+            return format_of(file.read(HEAD_BYTES))
     except OSError:
         return None
+
+
+def format_of(head: bytes) -> str | None:
+    """As `video_format`, of the first HEAD_BYTES of a file."""
     for start, name in STARTS:
         if head.startswith(start):
             return name

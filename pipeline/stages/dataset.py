@@ -1,21 +1,19 @@
 """The dataset section of stages.yaml, and the listing of its videos."""
 
 import os
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.engine.config import Config, ConfigError
 from pipeline.engine.hashing import HashCache
+from pipeline.engine.place import StorageError, Url
 from pipeline.engine.stage import BadVideo, Source
-from pipeline.instruments.sniff import looks_like_video
 from pipeline.lists.remarks import Remark
 from pipeline.stages.labels import (
     SPLITS,
@@ -27,15 +25,28 @@ from pipeline.stages.labels import (
     from_ucf_crime,
     from_xd_violence,
 )
+from pipeline.stages.video_files import VideoFile, files_of, video_id
 from pipeline.words import counted
 
 HASH_THREADS = 4
 
 
-class Dataset(Config):
-    """Which videos there are, and what is known of them. Paths are relative to the configuration file."""
+def _place(value: Any) -> Any:
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    try:
+        return Url.parse(value)
+    except StorageError as error:
+        raise ValueError(str(error)) from None
 
-    videos: Path = Path("videos")
+
+class Dataset(Config):
+    """Which videos there are, and what is known of them. Paths are relative to the configuration file.
+
+    `videos`: a folder, or s3://bucket/prefix.
+    """
+
+    videos: Annotated[Path | Url, BeforeValidator(_place)] = Path("videos")
     labels: Literal["folders", "csv", "ucf-crime", "xd-violence"] = "folders"
     labels_file: Path | None = None
     train_list: Path | None = None
@@ -60,7 +71,7 @@ class Dataset(Config):
     def relative_to(self, folder: Path) -> "Dataset":
         """The same dataset with its paths taken from `folder`."""
         paths = {name: folder / value for name in ("videos", "labels_file", "train_list", "test_list")
-                 if (value := getattr(self, name)) is not None}
+                 if isinstance(value := getattr(self, name), Path)}
         return self.model_copy(update=paths)
 
     def reader(self) -> Reader:
@@ -96,40 +107,39 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
     total)` counts bytes of the files that have to be read. Raises ConfigError when there is no folder or no video.
     """
     root = dataset.videos
-    if not root.is_dir():
-        raise ConfigError(f"no videos folder at {root}: set dataset.videos in stages.yaml to the folder of your videos")
     read = dataset.reader()
     others: Counter[str] = Counter()
-    found: dict[str, list[_File]] = defaultdict(list)
-    for name, entry in _below(str(root)):
-        video_id = _id(name)
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if entry.name.startswith("."):
+    found: dict[str, list[VideoFile]] = defaultdict(list)
+    for file in files_of(root):
+        above, _, name = file.name.rpartition("/")
+        suffix = os.path.splitext(name)[1].lower()
+        if name.startswith(".") or above.startswith(".") or "/." in above:
             others["hidden"] += 1
-        elif suffix in VIDEO_SUFFIXES or may_be_video(Path(entry.path)) or (
-                dataset.names_files and read(video_id) is not None):
-            found[video_id].append(_file(entry, video_id, cache))
+        elif suffix in VIDEO_SUFFIXES or file.looks_like_video() or (
+                dataset.names_files and read(video_id(file.name)) is not None):
+            found[video_id(file.name)].append(file)
         else:
             others[suffix or "without suffix"] += 1
     if not found:
         raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
                           f"stages.yaml to the folder of your videos")
-    files = {video_id: found[video_id][0] for video_id in sorted(found)}
+    files = {name: found[name][0] for name in sorted(found)}
     read = read.over(files)
-    unread = {video_id: file for video_id, file in files.items() if not file.hash}
-    total, done = sum(file.size for file in unread.values()), 0
+    known = {name: cache.fresh(name, file.stamp) or "" for name, file in files.items()}
+    unread = {name: file for name, file in files.items() if not known[name]}
+    total, done = sum(file.stamp[0] for file in unread.values()), 0
     read_now: dict[str, tuple[str, BadVideo | None]] = {}
-    hashed = partial(_hash, inside=root.resolve(), cache=cache)
     with ThreadPoolExecutor(HASH_THREADS) as threads:
-        for (video_id, file), answer in zip(unread.items(), threads.map(hashed, unread.items()), strict=True):
-            read_now[video_id] = answer
-            done += file.size
+        hashed = threads.map(lambda item: item[1].read(item[0], cache), unread.items())
+        for (name, file), answer in zip(unread.items(), hashed, strict=True):
+            read_now[name] = answer
+            done += file.stamp[0]
             tick(done, total)
     sources, shared = [], dict[Facts | None, dict[str, Any]]()  # a million videos share few facts
-    for video_id, file in files.items():
-        digest, problem = read_now.get(video_id, (file.hash, None))
-        facts = read(video_id)
-        if problem is None and len(found[video_id]) > 1:
+    for name, file in files.items():
+        digest, problem = read_now.get(name, (known[name], None))
+        facts = read(name)
+        if problem is None and len(found[name]) > 1:
             problem = BadVideo("same_name", "two files have this name, in two forms of Unicode",
                                "rename one of them")
         if facts is None and problem is None:
@@ -138,28 +148,11 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
         if facts not in shared:
             shared[facts] = {"split": facts.split if facts else "", "labels": list(facts.labels) if facts else []}
         # what cannot be read is known by its problem: another problem is looked at anew
-        size = 0 if problem else file.size
-        sources.append(Source(video_id, Path(file.path), digest or str(problem), size, shared[facts], problem))
+        size = 0 if problem else file.stamp[0]
+        sources.append(Source(name, file.path, digest or str(problem), size, shared[facts], problem,
+                              stored=file.stored))
     cache.save()
     return Listing(sources, others, read.remarks())
-
-
-def _hash(item: tuple[str, "_File"], inside: Path, cache: HashCache) -> tuple[str, BadVideo | None]:
-    """The hash of a file's content, or why there is none."""
-    video_id, path = item[0], Path(item[1].path)
-    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-        return "", BadVideo("outside", f"a link that leads out of the videos folder, to {os.readlink(path)}",
-                            "copy what it leads to into the folder, or point dataset.videos where it leads")
-    if path.exists() and not path.is_file():
-        return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
-    try:
-        return cache.hash(video_id, path), None
-    except FileNotFoundError:
-        return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
-                            "put the video there, or remove the link")
-    except OSError as error:
-        return "", BadVideo("unreadable", f"cannot be read: {error.strerror or error}",
-                            "make the file readable, or remove it")
 
 
 def told(others: Counter[str]) -> str:
@@ -183,63 +176,3 @@ def summary(sources: list[Source]) -> str:
     parts = [f"{split} {counts[split, False]} normal + {counts[split, True]} abnormal" for split in SPLITS]
     rest = counts["", False]
     return f"{counted(len(sources), 'video')}: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")
-
-
-class _File(NamedTuple):
-    """`size`: 0 for what is no regular file. `hash`: of its content, "" where it has to be read for that, or cannot."""
-
-    path: str
-    size: int
-    hash: str
-
-
-def _file(entry: os.DirEntry[str], video_id: str, cache: HashCache) -> _File:
-    try:
-        if not entry.is_file():
-            return _File(entry.path, 0, "")
-        stat = entry.stat()
-    except OSError:
-        return _File(entry.path, 0, "")
-    return _File(entry.path, stat.st_size, "" if entry.is_symlink() else cache.fresh(video_id, stat) or "")
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder; hidden folders and linked ones are not gone into, but listed themselves."""
-    return (Path(entry.path) for _, entry in _below(str(folder)))
-
-
-def _below(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The files with their names below the first folder."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from _below(entry.path, f"{above}{entry.name}/")
-        else:
-            yield above + entry.name, entry
-
-
-def is_hidden(path: Path) -> bool:
-    """By the habit of Unix."""
-    return path.name.startswith(".")
-
-
-def may_be_video(path: Path) -> bool:
-    """By its suffix or else by its first bytes; what is no regular file is listed for its problem to be told."""
-    return path.suffix.lower() in VIDEO_SUFFIXES or os.path.isdir(path) or (path.is_file() and looks_like_video(path))
-
-
-def id_of(path: Path, root: Path) -> str:
-    """The path below the root, composed (NFC), for folders that were on a Mac spell ü as u and two dots.
-
-    Bytes that are no UTF-8 are spelt out, so that every id is printable and unique.
-    """
-    return _id(path.relative_to(root).as_posix())
-
-
-def _id(name: str) -> str:
-    if name.isascii():
-        return name
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))

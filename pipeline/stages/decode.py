@@ -65,22 +65,20 @@ class Decode:
             decoder, reason = self.params.decoder, ""
             if source.cautious:
                 decoder, reason = self._other_decoder(source)
-            try:
-                decoding = video.decode(source.path, stride=self.params.stride, short_side=self.params.short_side,
-                                        decoder=decoder)
-            except video.VideoError as error:
-                raise BadVideo(error.kind, error.reason, error.remedy) from error
 
             def tables() -> Iterator[pa.Table]:
                 rows: list[dict[str, Any]] = []
-                try:
-                    for frame in decoding:
-                        if len(rows) == CHUNK:
-                            yield _table(rows, decoding.times, frame.index)
-                            rows.clear()
-                        rows.append(_row(source.video_id, frame, self.params.quality))
-                except video.VideoError as error:
-                    raise BadVideo(error.kind, error.reason, error.remedy) from error
+                with source.file() as path:
+                    try:
+                        decoding = video.decode(path, stride=self.params.stride, short_side=self.params.short_side,
+                                                decoder=decoder)
+                        for frame in decoding:
+                            if len(rows) == CHUNK:
+                                yield _table(rows, decoding.times, frame.index)
+                                rows.clear()
+                            rows.append(_row(source.video_id, frame, self.params.quality))
+                    except video.VideoError as error:
+                        raise BadVideo(error.kind, error.reason, error.remedy) from error
                 if rows:
                     yield _table(rows, decoding.times, decoding.decoded)
                 meta.update(decoder=decoding.decoder, declared_frames=decoding.declared,

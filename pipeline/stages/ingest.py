@@ -53,7 +53,8 @@ class Ingest:
         def work(source: Source, store: Store) -> Product:
             nonlocal said
             try:
-                found = video.probe(source.path)
+                with source.file() as path:
+                    found = video.probe(path)
             except video.VideoError as error:
                 raise BadVideo(error.kind, error.reason, error.remedy) from error
             row = {"video_id": source.video_id, "path": source.video_id, "split": source.facts["split"],

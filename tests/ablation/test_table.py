@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbvad.ablation.grid import choose
 from dbvad.ablation.significance import least_p, paired, sign_flip, what_seeds_can_show
 from dbvad.ablation.table import cells, comparisons, ladder_rows, seeds_compared, text
 from dbvad.report.ladder import read_ladder
@@ -48,14 +47,6 @@ def test_a_figure_that_is_not_defined_is_left_out():
     assert rows[0]["metrics"] == {"video_auc": {"mean": 0.5, "std": None}}
     assert cells(rows)[1] == [["a", "1", "50.00"]]
     assert read_ladder({"rows": rows})["body"] == [["a", "1", "50.00"]]
-
-
-@pytest.mark.parametrize(("gains", "chosen"), [
-    ((0.01, 0.011), "b"), ((0.01, -0.01), "a"), ((-0.01, -0.011), "a"), ((0.03, 0.0), "a")])
-def test_an_option_is_chosen_for_a_clear_gain_only(gains, chosen):
-    base = {seed: {"holdout_auc": 0.9} for seed in (0, 1)}
-    other = {seed: {"holdout_auc": 0.9 + gain} for seed, gain in enumerate(gains)}
-    assert choose(ladder_rows({"a": base, "b": other}, "a", {}, {}), "a") == chosen
 
 
 @given(st.lists(st.floats(-1, 1).filter(lambda x: abs(x) > 1e-6), min_size=1, max_size=8))

@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbvad.detection import calibration, feedback
-from dbvad.detection.calibration import Thumb, TooLittle, hours_needed, make_footage, promise
+from dbvad.detection.calibration import Promise, Promises, Thumb, TooLittle, hours_needed, make_footage, promise
 from dbvad.detection.detector import Detector
 from dbvad.detection.stages import read_events
 from dbvad.evaluation.event_metrics import garwood
 from dbvad.scoring.events import Thresholds
+from dbvad.scoring.protocol import Protocol
 from pipeline.engine.files import Damaged
 from pipeline.engine.store import Store
-from tests.detection.conftest import CLIP, World, detect
+from pipeline.instruments import video
+from tests.detection.conftest import BINS, CLIP, World, detect
 from tests.e2e.conftest import call
 
 RULE = Thresholds(min_length_s=0, merge_gap_s=0)
@@ -108,31 +110,48 @@ def calibrate(model: Path, searched: Path, *more: object) -> int:
                 "--min-length", 0, "--merge-gap", 0.1, "--device", "cpu", *more)
 
 
+def promised(model: Path, scale: str = "bins", look_ahead: int | None = None) -> Promises:
+    """What the model is known to keep under a protocol."""
+    kept = calibration.read(model)
+    assert kept is not None
+    return kept.by(Protocol(scale=scale, look_ahead=look_ahead))
+
+
+def common(model: Path) -> Promise:
+    found = promised(model).common
+    assert found is not None
+    return found
+
+
 def test_from_footage_to_events_and_into_the_bundle(world: World, searched: Path, model: Path, tmp_path: Path,
                                                     capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(model, searched) == 0
-    kept = calibration.read(model)
-    assert kept is not None
-    assert kept.common is not None
-    assert kept.common.high <= 100_000
-    assert f"on {kept.common.on:g}" in capsys.readouterr().out
+    kept = common(model)
+    assert kept.high <= 100_000
+    assert f"on {kept.on:g}" in capsys.readouterr().out
     assert call("export", model, "--out", tmp_path / "bundle") == 0
-    assert calibration.read(tmp_path / "bundle") == kept
+    assert calibration.read(tmp_path / "bundle") == calibration.read(model)
     plain = ["detect", world.tests, "-m", tmp_path / "bundle", "-a", tmp_path / "out", "--scale", "bins", "--device",
              "cpu", "--clip", CLIP]
     assert call(*plain) == 0
     out = capsys.readouterr().out
-    assert f"calibrated for all cameras: {kept.common.told()}" in out
+    assert f"calibrated for all cameras: {kept.told()}" in out
     store = Store(tmp_path / "out")
-    rule, events = Thresholds(**kept.common.rule), [e for name in store.videos("events")
+    rule, events = Thresholds(**kept.rule), [e for name in store.videos("events")
                                                     for e in read_events(store, name)]
-    assert len(events) == kept.common.events
-    assert {event.fingerprint for event in events} <= {rule.fingerprint(kept.model)}
-    assert Detector.load(model, scale="bins", device="cpu", clip=str(CLIP)).thresholds.rule == rule.rule
+    assert len(events) == kept.events
+    detector = Detector.load(model, scale="bins", device="cpu", clip=str(CLIP))
+    assert (detector.thresholds.rule, detector.promise) == (rule.rule, kept)
+    assert {event.fingerprint for event in events} <= {rule.fingerprint(detector.loaded.fingerprint)}
     assert call(*plain, "--on", 0.9, "--dry-run") == 0
-    assert "no rate is promised" in capsys.readouterr().out
-    assert call(*plain, "--smooth", 1) == 1
-    assert "promises nothing here, as it is for smooth 0.0: calibrate again" in capsys.readouterr().err
+    assert "no rate of false alarms is promised; those that the model is calibrated to are not used" in (
+        capsys.readouterr().out)
+    assert call(*plain, "--smooth", 1, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "thresholds by default: no rate of false alarms is promised; the model is calibrated for scale bins" in said
+    assert "--normal FOOTAGE --scale bins --smooth 1` makes a promise" in said
+    smoothed = Detector.load(model, scale="bins", smooth=1, device="cpu", clip=str(CLIP))
+    assert (smoothed.thresholds, smoothed.promise) == (Thresholds(), None)
 
 
 def test_a_camera_has_its_own_or_goes_with_all(searched: Path, model: Path, world: World, tmp_path: Path,
@@ -143,13 +162,68 @@ def test_a_camera_has_its_own_or_goes_with_all(searched: Path, model: Path, worl
     assert calibrate(model, searched, "--per-day", 1, "--camera", "door") == 0
     assert "door goes with what holds for all cameras" in capsys.readouterr().out
     assert calibrate(model, searched, "--per-day", 200_000, "--camera", "door") == 0
-    kept = calibration.read(model)
-    assert kept is not None
+    kept = promised(model)
     assert (kept.common is not None, list(kept.cameras)) == (True, ["door"])
     for camera, told in (("door", "calibrated for camera door"), ("yard", "all cameras, as yard has none of its own")):
         assert call("detect", world.tests, "-m", model, "-a", tmp_path / "out", "--scale", "bins", "--device", "cpu",
                     "--camera", camera, "--dry-run") == 0
         assert told in capsys.readouterr().out
+
+
+def test_a_live_promise_is_of_live_scores_and_stands_beside_the_archives(
+        world: World, model: Path, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate(model, searched) == 0
+    before = common(model)
+    rest = ["--per-day", 100_000, "--min-length", 0, "--merge-gap", 0.1, "--device", "cpu"]
+    footage = ["calibrate", model, "--normal", world.tests, "-a", tmp_path / "normal"]
+    assert call(*footage, "--live", "--look-ahead", 2, *rest) == 0
+    said = capsys.readouterr().out
+    assert "for scale windows, live with a look-ahead of 2; `dbvad watch --look-ahead 2` uses it" in said
+    assert common(model) == before
+    assert (promised(model, "windows").common, promised(model, "windows", 0).common) == (None, None)
+    made = promised(model, "windows", 2).common
+    assert made is not None
+    live = Detector.load(model, look_ahead=2, device="cpu", clip=str(CLIP))
+    assert (live.thresholds.rule, live.promise) == (made.rule, made)
+    found = live.detect(world.tests / "fighting" / "a.mp4")
+    frames = ((frame.pts_s, frame.image) for frame in video.decode(world.tests / "fighting" / "a.mp4"))
+    streamed = list(live.stream(frames))
+    assert len(streamed) == len(found.scores) > BINS  # the window is full
+    np.testing.assert_allclose([s.score for s in streamed], [s.score for s in found.scores], atol=0.02)
+    given = Thresholds(pre_roll_s=7)
+    weights = live.loaded.fingerprint
+    chosen = calibration.choose(model, weights, live.protocol, given, "gate")
+    assert (chosen.promise, chosen.thresholds.pre_roll_s) == (made, 7)
+    assert chosen.told() == f"calibrated for all cameras, as gate has none of its own: {made.told()}"
+    other = calibration.choose(model, weights, Protocol(scale="windows", look_ahead=0), given, "gate")
+    assert other.promise is None
+    assert "and for scale windows, live with a look-ahead of 2; `dbvad calibrate" in other.told()
+    assert "--normal FOOTAGE --live` makes a promise" in other.told()
+    assert calibration.choose(model, weights, live.protocol, Thresholds(merge_gap_s=2)).as_row() == {
+        **Thresholds().rule, "whose": "as given", "per_day": None}
+    for options, told in ((["--look-ahead", 2], "add --live"), (["--live", "--smooth", 1], "need the whole recording"),
+                          (["--live", "--look-ahead", BINS], f"0 to {BINS - 1} with this model")):
+        assert call(*footage, *options, *rest) == 1
+        assert told in re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().err)
+
+
+def test_footage_that_was_trained_on_is_refused_or_told_of(world: World, model: Path, tmp_path: Path,
+                                                           capsys: pytest.CaptureFixture[str]) -> None:
+    """A copy under another name is the same footage."""
+    (tmp_path / "footage").mkdir()
+    trained = next((world.root / "videos" / "train" / "normal").iterdir())
+    for video_file, name in ((trained, "quiet.mp4"), (world.tests / "normal" / "a.mp4", "other.mp4")):
+        shutil.copyfile(video_file, tmp_path / "footage" / name)
+    words = ["calibrate", model, "--normal", tmp_path / "footage", "-a", tmp_path / "normal", "--per-day", 100_000,
+             "--min-length", 0, "--device", "cpu"]
+    assert call(*words) == 1
+    assert "the model was trained on 1 recording of the footage (quiet.mp4)" in capsys.readouterr().err
+    assert not (tmp_path / "normal" / "detect").exists()  # said before hours are spent on it
+    assert call(*words, "--allow-seen") == 0
+    assert "too good, as the model was trained on 1 recording of the footage" in capsys.readouterr().out
+    made = promised(model, "windows").common
+    assert made is not None
+    assert made.seen == 1
 
 
 def test_videos_are_scored_as_detect_scores_them(world: World, searched: Path, model: Path, tmp_path: Path) -> None:
@@ -169,14 +243,9 @@ def test_a_thumb_of_the_terminal_changes_what_is_promised(world: World, model: P
     assert call("events", "false", "0123", "-a", folder) == 1
     assert "no event '0123'" in capsys.readouterr().err
     assert calibrate(model, tmp_path) == 0
-    before = calibration.read(model)
+    before = common(model)
     assert calibrate(model, tmp_path, "--feedback", folder / feedback.FILE) == 0
-    after = calibration.read(model)
-    assert before is not None
-    assert after is not None
-    assert before.common is not None
-    assert after.common is not None
-    assert after.common.hours == pytest.approx(before.common.hours - (first["end_s"] - first["start_s"]) / 3600)
+    assert common(model).hours == pytest.approx(before.hours - (first["end_s"] - first["start_s"]) / 3600)
     assert [thumb.false for thumb in feedback.read(folder / feedback.FILE)] == [False]
 
 
@@ -218,4 +287,4 @@ def test_wrong_use_is_one_message(world: World, searched: Path, model: Path, arg
 def test_a_camera_without_calibration_is_told_how_to_be_calibrated(world: World, capsys: pytest.CaptureFixture[str],
                                                                    ) -> None:
     assert call("detect", world.tests, "-m", world.run, "--device", "cpu", "--camera", "door", "--dry-run") == 1
-    assert "is not calibrated for door: `dbvad calibrate" in capsys.readouterr().err
+    assert "is not calibrated for door by scale windows: `dbvad calibrate" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -137,3 +139,25 @@ def test_spans_by_arrays_are_those_of_the_tracker(snippets: list[Snippet], chose
     whole = [Snippet(start, end, 0, 0, score) for start, end, score in zip(edges, edges[1:], scores, strict=False)]
     found = [[event.start_s, event.end_s] for event in find_events("v", whole, chosen, MODEL)]
     assert spans(np.array(edges), np.array(scores), chosen).tolist() == found
+
+
+@given(recordings(), thresholds(), st.sampled_from([1, 10, 25, 30]), st.integers(0, 10**7))
+def test_events_do_not_hang_on_the_rounding_of_times(snippets: list[Snippet], t: Thresholds, rate: int, offset: int,
+                                                     ) -> None:
+    """The events of whole numbers, which are exact, are those of the same times in seconds, which are not."""
+    def at(scale: Callable[[float], float], chosen: Thresholds) -> list[tuple[int, int]]:
+        moved = [replace(s, start_s=scale(s.start_s), end_s=scale(s.end_s)) for s in snippets]
+        return [(e.start_frame, e.end_frame) for e in find_events("v", moved, chosen, MODEL)]
+
+    whole = t.model_copy(update={"min_length_s": 4 * t.min_length_s, "merge_gap_s": 4 * t.merge_gap_s})
+    seconds = t.model_copy(update={"min_length_s": whole.min_length_s / rate, "merge_gap_s": whole.merge_gap_s / rate})
+    exact = at(lambda s: 4 * s, whole)
+    assert at(lambda s: (4 * s + offset) / rate, seconds) == exact
+    assert at(lambda s: 4 * s * (1 / rate), seconds) == exact
+
+
+def test_an_event_of_exactly_the_least_length_is_one() -> None:
+    snippets = [Snippet(0.4, 1.4, 0, 16, 0.9)]
+    assert 1.4 - 0.4 < 1
+    assert len(find_events("v", snippets, Thresholds(), MODEL)) == 1
+    assert spans(np.array([0.4, 1.4]), np.array([0.9]), Thresholds()).tolist() == [[0.4, 1.4]]

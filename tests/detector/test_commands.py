@@ -44,6 +44,10 @@ def test_from_artifacts_to_figures(artifacts, tmp_path, capsys):
     evaluate([run], artifacts, artifacts / "events.csv", device="cpu", as_json=True)
     assert json.loads(capsys.readouterr().out) == read_record(run / "result.json", "")
 
+    evaluate([run], artifacts, artifacts / "events.csv", device="cpu", variation=True)
+    assert "variation inside abnormal videos, as a share of all: features 0." in capsys.readouterr().out
+    assert [*read_record(run / "result.json", "")["variation"]] == ["features", "convolutions", "gcn", "TMM", "logits"]
+
 
 def test_what_does_not_fit_is_said_and_strict_makes_it_an_error(artifacts, tmp_path, capsys):
     run, lines = tmp_path / "run", (artifacts / "events.csv").read_text().splitlines()

@@ -16,10 +16,11 @@ from dbvad.evaluation.event_metrics import (
     Recording,
     event_metrics,
     garwood,
-    ious,
     lowest,
     matched,
+    meet,
     overlaps,
+    reach,
     shares,
 )
 from dbvad.scoring.events import Thresholds
@@ -57,10 +58,20 @@ def test_golden_cases_say_by_what_they_were_made():
     assert sum(case["matched"] for case in GOLDEN["cases"]) > 20
 
 
-@given(some_spans(), some_spans())
-def test_iou_is_torchvisions_of_boxes_of_height_one(truth, found):
+@given(some_spans(), some_spans(), st.sampled_from([0.1, 0.3, 0.5]))
+def test_iou_is_torchvisions_of_boxes_of_height_one(truth, found, iou):
     boxes = [torch.tensor(np.column_stack([x[:, 0], 0 * x[:, 0], x[:, 1], 0 * x[:, 0] + 1])) for x in (truth, found)]
-    np.testing.assert_allclose(ious(truth, found), box_iou(*boxes).numpy().reshape(len(truth), len(found)))
+    theirs = box_iou(*boxes).numpy().reshape(len(truth), len(found))
+    np.testing.assert_array_equal(reach(truth, found, iou), theirs >= iou - 1e-9)
+
+
+@given(some_spans(), some_spans(), st.integers(1, 50), st.integers(0, 10**7))
+def test_spans_that_meet_meet_wherever_they_lie_and_whatever_rounding_says(truth, found, rate, offset):
+    """Whole frames are exact; seconds of the same spans are not."""
+    shown = [(spans + offset) / rate for spans in (truth, found)]
+    np.testing.assert_array_equal(meet(*shown), overlaps(truth, found) > 0)
+    for iou in (0.1, 0.3, 0.5):
+        np.testing.assert_array_equal(reach(*shown, iou), reach(truth, found, iou))
 
 
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2**16 - 1))

@@ -40,11 +40,13 @@ class Nodes:
 
     @staticmethod
     def kill(node: Any, *, only_raylet: bool = False) -> None:
-        """A node dies whole, or its raylet does, which leaves its workers to themselves."""
-        raylets = [psutil.Process(started.process.pid) for started in node.all_processes["raylet"]]
-        rest = [child for raylet in raylets for child in raylet.children(recursive=True)]
+        """A node dies whole, or its raylet does, which leaves its workers to themselves until they notice."""
+        raylets = [started.process for started in node.all_processes["raylet"]]
+        rest = [child for raylet in raylets for child in psutil.Process(raylet.pid).children(recursive=True)]
         for process in [*raylets, *([] if only_raylet else rest)]:
             process.kill()
+        for raylet in raylets:
+            raylet.wait()  # its workers ask whether it lives, and a zombie does
 
     def children(self) -> list[psutil.Process]:
         """The child processes of stages that live on any node, or were orphaned by one."""

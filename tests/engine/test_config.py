@@ -60,6 +60,8 @@ def test_what_is_left_empty_has_its_defaults(path: Path, text: str) -> None:
     ("decode: {server: {urls: a}}", "FILE:1: decode.server.urls: expected a list (found 'a')"),
     ("decode:\n  server:\n    urls:\n    - a\n    - 1", "FILE:5: decode.server.urls.1: input should be a valid string "
                                                         "(found 1)"),
+    ("decode: {stride: 'rtsp://me:pass@host/a?key=b'}", "FILE:1: decode.stride: input should be a valid integer, "
+     "unable to parse string as an integer (found 'rtsp://***@host/a?***')"),
     ("decode: {gap_s: .inf}", "FILE:1: decode.gap_s: input should be a finite number (found inf)"),
     ("decode: {gap_s: .nan}", "FILE:1: decode.gap_s: input should be a finite number (found nan)"),
     ("- decode", "FILE: expected a mapping of keys to values, found list"),

@@ -1,10 +1,12 @@
 """Runs on the nodes of a Ray cluster: what comes out is what one machine makes, whoever dies on the way."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,6 +167,16 @@ def test_a_video_that_only_its_node_does_not_see_is_not_blamed(world: World) -> 
 def test_without_a_cluster_one_line_says_so(world: World) -> None:
     for address, message in (("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1"), ("head", "is no address of a cluster")):
         with pytest.raises(NoCluster, match=message), on_ray(world.root / "log", RayCluster(address=address), {}):
+            pass
+
+
+def test_what_listens_and_is_no_cluster_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                   ) -> None:
+    monkeypatch.setattr(engine, "JOIN_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with (pytest.raises(NoCluster, match="does not answer as a Ray cluster: give the port of its head"),
+              on_ray(tmp_path / "log", RayCluster(address=address), {})):
             pass
 
 

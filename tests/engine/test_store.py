@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.contracts import DECODE, Contract, ContractError
 from pipeline.engine.files import Damaged, atomic_file
-from pipeline.engine.store import Footer, MissingShard, Store, fault_of
+from pipeline.engine.store import Footer, MissingShard, Store
 from tests.damage import flip_column, flip_footer
 from tests.engine.toys import SCHEMA
 
@@ -72,7 +72,7 @@ def test_what_was_published_is_what_is_read_in_whatever_parts_it_came(chunks: li
         whole = words(*(word for chunk in chunks for word in chunk))
         assert count == whole.num_rows
         assert store.read("words", "a.mp4").equals(whole)
-        assert fault_of(store.path("words", "a.mp4"), WORDS) is None
+        assert store.fault_of(store.path("words", "a.mp4"), WORDS) is None
 
 
 @given(st.integers(0, 23), st.integers(1, 9))
@@ -174,14 +174,14 @@ def test_shards_are_found_in_folders_and_nothing_else_is(store: Store) -> None:
 def test_faults_of_shards_are_found_by_reading_them_whole(store: Store) -> None:
     publish(store, words(*"abcdefgh" * 200))
     path = store.path("words", "a.mp4")
-    assert fault_of(path, WORDS) is None
-    assert "expected" in str(fault_of(path, DECODE))
+    assert store.fault_of(path, WORDS) is None
+    assert "expected" in str(store.fault_of(path, DECODE))
     content = bytearray(path.read_bytes())
     content[40:80] = b"\xff" * 40
     path.write_bytes(content)
     assert store.is_current("words", "a.mp4", "f1")  # a quick look sees the footer only
-    assert fault_of(path, WORDS)
-    assert "No such file" in str(fault_of(store.path("words", "b.mp4"), WORDS))
+    assert store.fault_of(path, WORDS)
+    assert "No such file" in str(store.fault_of(store.path("words", "b.mp4"), WORDS))
 
 
 def test_quarantine_counts_attempts_of_one_fingerprint(store: Store) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from dbvad.importing import ImportFault
 from pipeline.contracts import DESCRIBE, EMBED, embeddings
-from pipeline.engine.store import Store, fault_of
+from pipeline.engine.store import Store
 from tests.importing.published import ages, rows, run, save
 from tests.tiny import tiny_clip
 
@@ -48,8 +48,8 @@ def test_texts_through_a_clip(artifacts: Path, tmp_path_factory: pytest.TempPath
     store = Store(artifacts)
     assert store.videos("describe") == store.videos("embed") == ["a", "b"]
     for video_id, text in TEXTS.items():
-        assert fault_of(store.path("describe", video_id), DESCRIBE) is None
-        assert fault_of(store.path("embed", video_id), EMBED) is None
+        assert store.fault_of(store.path("describe", video_id), DESCRIBE) is None
+        assert store.fault_of(store.path("embed", video_id), EMBED) is None
         assert store.read("describe", video_id)["text"].to_pylist() == [text]
     assert store.footer("embed", "a").meta == {"model": "tiny", "dim": 32}
     before = ages(store)

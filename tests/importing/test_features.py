@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dbvad.importing import BadInput, ImportFault
 from dbvad.importing.features import Rules, measure
 from pipeline.contracts import INGEST, SCORE
-from pipeline.engine.store import Store, fault_of
+from pipeline.engine.store import Store
 from tests.importing.published import DIM, ages, imported, rows, run, save, unit, write_crops
 
 
@@ -39,8 +39,8 @@ def test_crops_become_shards_that_keep_the_contract(published: Path) -> None:
     store = Store(published / "artifacts")
     assert store.videos("score") == ["Abuse/Abuse000_x264", "Arson/Arson001_x264", "Normal/Normal002_x264"]
     for video_id in store.videos("score"):
-        assert fault_of(store.path("score", video_id), SCORE) is None
-        assert fault_of(store.path("ingest", video_id), INGEST) is None
+        assert store.fault_of(store.path("score", video_id), SCORE) is None
+        assert store.fault_of(store.path("ingest", video_id), INGEST) is None
     assert np.allclose(imported(store, "Arson/Arson001_x264"), unit(rows(6, 10, seed=1)), atol=1e-3)
     table = store.read("score", "Arson/Arson001_x264")
     assert table["frame_idx"].to_pylist()[::10] == [0, 16, 32, 48, 64, 80]

@@ -21,7 +21,7 @@ class Sender:
     last two over HTTP) wait for one client, `udp` sends to whoever listens, `hls` writes a live playlist."""
 
     def __init__(self, video: Path, kind: str, folder: Path) -> None:
-        host, self._site = f"127.0.0.1:{free_port()}", _site(folder) if kind == "hls" else None
+        host, self._site = f"127.0.0.1:{free_port()}", serve_folder(folder) if kind == "hls" else None
         if self._site:
             self.address, target = f"http://127.0.0.1:{self._site.server_address[1]}/live.m3u8", f"{folder}/live.m3u8"
         else:
@@ -49,7 +49,7 @@ class Sender:
             self._site.server_close()
 
 
-def _site(folder: Path) -> ThreadingHTTPServer:
+def serve_folder(folder: Path) -> ThreadingHTTPServer:
     """A web server of a folder's files."""
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:

@@ -15,12 +15,15 @@ from dbvad.detection.live.pages import Desk
 from dbvad.detection.live.reader import Shot
 from dbvad.detection.live.source import Sampling, State
 from dbvad.detection.live.watch import Watch
+from dbvad.detection.suggestions import Vocabulary
 from dbvad.scoring.events import Thresholds
 from tests.live.faults import camera_video
 
 
 class NoScorer:
     """Cameras that nobody scores."""
+
+    vocabulary = Vocabulary()
 
     def recording(self) -> None:
         return None

@@ -7,43 +7,30 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from typer.main import get_command
 
-from dbvad.cli import main
-from dbvad.demo.build_models import MODELS
+from dbvad.cli import app, main
+from dbvad.detection import calibration
+from dbvad.detection.bundle import weights_of
+from dbvad.detection.calibration import Promise
 from dbvad.detection.live.cameras import read
 from dbvad.detection.live.journal import Journal
-from dbvad.model.detector import Detector
 from dbvad.scoring.events import Thresholds
-from dbvad.training.checkpoint import MODEL, Facts, Model, save_model
-from dbvad.training.config import TrainConfig
+from dbvad.scoring.protocol import Protocol
 from pipeline.engine.config import ConfigError
-from pipeline.engine.hashing import HashCache
-from pipeline.stages.decode import DecodeParams
-from pipeline.stages.models import identify
-from pipeline.stages.score import ScoreParams
 from tests.live.faults import camera_video, free_port
-
-CLIP = MODELS / "clip"
+from tests.untrained import CLIP, untrained_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with random weights, on features of the demo's CLIP."""
-    folder = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    config = TrainConfig(bins=16, dbm=False)
-    recipe = {"decode": DecodeParams(stride=5, short_side=96).model_dump(mode="json"),
-              "score": ScoreParams(precision="fp32").model_dump(mode="json")}
-    identity = identify(str(CLIP), None, HashCache(folder / "hashes.json"))
-    facts = Facts(("normal", "fighting"), 256, "open_clip", "clip", identity, "data", 1, recipe)
-    save_model(folder / MODEL, Model(Detector(256, length=16), None, config, facts))
-    return folder
+    return untrained_run(tmp_path_factory.mktemp("run"))
 
 
 def watch(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "dbvad", "watch", *map(str, words)], capture_output=True, text=True,
-                          timeout=100, env=os.environ | {"OMP_NUM_THREADS": "1"})
+                          timeout=200, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def test_a_file_from_end_to_end(run: Path, tmp_path: Path) -> None:
@@ -65,9 +52,53 @@ def test_a_file_from_end_to_end(run: Path, tmp_path: Path) -> None:
     assert "12 scores, 1 events, latency" in done.stderr
 
 
+def test_each_camera_has_the_thresholds_it_is_calibrated_to_or_is_given(tmp_path: Path) -> None:
+    run, video = untrained_run(tmp_path / "run"), camera_video(tmp_path / "gate.mp4", 60)
+    (tmp_path / "cameras.yaml").write_text("cameras:\n" + "".join(
+        f"- {{name: {name}, url: 'file:{video}'{more}}}\n"
+        for name, more in (("gate", ""), ("yard", ""), ("door", ", thresholds: {on: 0.02}"))))
+    kept = None
+    for camera, look_ahead, on in (("gate", 1, 0.01), (None, 1, 0.015), (None, 0, 0.9)):
+        protocol = Protocol(scale="windows", look_ahead=look_ahead)
+        made = Promise(on=on, off=on / 2, min_length_s=0.5, merge_gap_s=2, per_day=3, events=0, marked=0, hours=24,
+                       low=0, high=3)
+        kept = calibration.take_in(kept, weights_of(run)[1], protocol, camera, made)
+    calibration.write(run, kept)
+    done = watch(tmp_path / "cameras.yaml", "--model", run, "--clip", CLIP, "--out", tmp_path / "out", "--disk-gb", 0,
+                 "--look-ahead", 1, "--classes", "a fire,a fall")
+    assert done.returncode == 0, done.stderr
+    for told in ("gate: calibrated for camera gate: on 0.01, off 0.005: at most 3 false alarms a day",
+                 "yard: calibrated for all cameras, as yard has none of its own: on 0.015",
+                 "door: thresholds as given: no rate of false alarms is promised; those that the model is calibrated"):
+        assert told in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    begins = {line["camera"]: line["thresholds"] for line in lines if line["kind"] == "begin"}
+    assert {name: (row["on"], row["whose"], row["per_day"]) for name, row in begins.items()} == {
+        "gate": (0.01, "camera gate", 3), "yard": (0.015, "all cameras, as yard has none of its own", 3),
+        "door": (0.02, "as given", None)}
+    suggested = [line["suggestions"] for line in lines if line["kind"] == "end"]
+    assert len(suggested) == 3
+    for words in suggested:
+        assert sorted(word["name"] for word in words) == ["a fall", "a fire"]
+        assert words[0]["likeness"] >= words[1]["likeness"]
+    other = watch(f"file:{video}", "--model", run, "--clip", CLIP, "--out", tmp_path / "other", "--disk-gb", 0,
+                  "--look-ahead", 3, "--for", 0)
+    assert "by default: no rate of false alarms is promised; the model is calibrated for scale windows" in other.stderr
+    assert f"`dbvad calibrate {run} --normal FOOTAGE --live --look-ahead 3` makes a promise" in other.stderr
+
+
+@pytest.mark.parametrize("words", [["--page", "rtsp://cam.lan/1"], ["rtsp://cam.lan/1", "--page"],
+                                   ["--page", "127.0.0.1:8420", "rtsp://cam.lan/1"],
+                                   ["--page", "--model", "nowhere", "rtsp://cam.lan/1"]])
+def test_the_page_has_its_usual_address_unless_one_follows(words: list[str]) -> None:
+    arguments = list(words)
+    ctx = get_command(app).get_command(None, "watch").make_context("watch", arguments)  # type: ignore[attr-defined]
+    assert (ctx.params["page"], ctx.params["sources"]) == ("127.0.0.1:8420", ["rtsp://cam.lan/1"])
+
+
 def test_a_model_explains_what_it_was_shown(run: Path, tmp_path: Path) -> None:
     video, config = camera_video(tmp_path / "gate.mp4", 60), tmp_path / "stages.yaml"
-    config.write_text(json.dumps({"describe": {"model": str(MODELS / "qwen"), "device": "cpu"}}))
+    config.write_text(json.dumps({"describe": {"model": str(CLIP.parent / "qwen"), "device": "cpu"}}))
     done = watch(f"file:{video}", "--model", run, "--clip", CLIP, "--out", tmp_path / "out", "--on", "0.01",
                  "--verify", "annotate", "--config", config, "--disk-gb", 0)
     assert done.returncode == 0, done.stderr
@@ -110,6 +141,9 @@ def test_wrong_use_is_one_message(run: Path, tmp_path: Path, options: list[str],
     (["file:nowhere.mp4"], "there is no file nowhere.mp4"),
     (["nowhere.yaml"], "there is no file nowhere.yaml: docs/cameras.md"),
     (["rtsp:///"], "'rtsp:///' is no source"),
+    (["bob:geheim@cam/1"], "'cam/1' is no source"),
+    (["a.yaml", "rtsp://cam/1"], "a.yaml stands beside other sources"),
+    ([str(CLIP)], "is no source: write file:"),
 ])
 def test_a_source_that_is_none(sources: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
@@ -186,3 +220,8 @@ def test_events_of_a_watch_are_listed(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_addresses_get_names_of_their_own() -> None:
     names = [camera.name for camera in read(["rtsp://bob:geheim@cam.lan/1", "rtsp://cam.lan/1", "camera:0"]).cameras]
     assert names == ["cam.lan-1", "cam.lan-1-2", "camera-0"]
+
+
+@pytest.mark.parametrize("length", range(36, 46))
+def test_an_address_of_any_length_has_a_name(length: int) -> None:
+    assert read([f"rtsp://cam.lan/{'x' * 3}/{'y' * (length - 1)}"]).cameras[0].name[0] in "xyc"

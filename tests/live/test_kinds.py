@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from dbvad.detection.live.reader import Shot
 from dbvad.detection.live.source import Heard, Pacing, Sampling, Source
 from pipeline.instruments.live_video import StreamError, open_stream
 from tests.live.faults import camera_video, until
-from tests.live.senders import JpegCamera, Sender
+from tests.live.senders import JpegCamera, Sender, serve_folder
 from tests.videos import read_barcode
 
 KINDS = ("rtmp", "flv", "ts", "udp", "hls")
@@ -84,6 +85,19 @@ def test_pictures_without_stamps_are_timed_by_their_arrival() -> None:
     finally:
         camera.close()
     assert stamps[-1] - stamps[9] == pytest.approx(3, rel=0.25)
+
+
+def test_a_recording_on_a_web_server_is_played_at_its_own_speed(tmp_path: Path) -> None:
+    camera_video(tmp_path / "gate.mp4", 50)
+    site = serve_folder(tmp_path)
+    try:
+        began = time.monotonic()
+        with open_stream(f"http://127.0.0.1:{site.server_address[1]}/gate.mp4") as stream:
+            assert sum(len(frames) for _, frames in stream) == 50
+        assert time.monotonic() - began >= 49 / 25
+    finally:
+        site.shutdown()
+        site.server_close()
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

@@ -64,7 +64,7 @@ def cameras(**states: State) -> Any:
 
 
 def test_events_and_states(tmp_path: Path, port: int, heard: list[tuple[str, str, bool]]) -> None:
-    mqtt, journal = Mqtt(f"mqtt://127.0.0.1:{port}/house"), Journal(tmp_path)
+    mqtt, journal = Mqtt(f"mqtt://127.0.0.1:{port}/house", print), Journal(tmp_path)
     delivery = Delivery(journal, mqtt, tmp_path, print, first_pause_s=0.05)
     mqtt.states(cameras(gate=State.WAITING))
     until(lambda: ("house/status", "online") in [item[:2] for item in heard])
@@ -79,20 +79,23 @@ def test_events_and_states(tmp_path: Path, port: int, heard: list[tuple[str, str
 
 
 def test_the_last_will(port: int, heard: list[tuple[str, str, bool]]) -> None:
-    mqtt = Mqtt(f"mqtt://127.0.0.1:{port}/house")
+    mqtt = Mqtt(f"mqtt://127.0.0.1:{port}/house", print)
     until(lambda: ("house/status", "online") in [item[:2] for item in heard])
     mqtt._client.loop_stop()
     mqtt._client.socket().close()
     until(lambda: [payload for topic, payload, _ in heard if topic == "house/status"][-1] == "offline")
 
 
-def test_without_a_broker_nothing_is_taken() -> None:
-    mqtt = Mqtt(f"mqtt://127.0.0.1:{free_port()}")
+def test_without_a_broker_nothing_is_taken_and_it_is_said_once() -> None:
+    said: list[str] = []
+    mqtt = Mqtt(f"mqtt://127.0.0.1:{free_port()}", said.append)
     with pytest.raises(Undelivered):
         mqtt({"id": "a", "seq": 1})
+    until(lambda: said)
     mqtt.stop()
+    assert [line.partition(": ")[2] for line in said] == ["cannot be reached; tried again until it is there"]
 
 
 def test_an_address_that_is_none() -> None:
     with pytest.raises(ValueError, match="mqtt://host"):
-        Mqtt("http://house")
+        Mqtt("http://house", print)

@@ -12,7 +12,7 @@ from dbvad.detection.live import clips as clipping
 from dbvad.detection.live.clips import Clips, trim
 from dbvad.detection.live.journal import Journal
 from dbvad.scoring.events import Event, Thresholds
-from pipeline.instruments.live_video import open_stream
+from pipeline.instruments.live_video import LiveStream, open_stream
 from pipeline.instruments.segments import SegmentWriter, cut, segments
 from tests.live.faults import camera_video, until
 from tests.videos import read_barcode
@@ -22,7 +22,7 @@ TAKE = 1700000000000
 
 def recorded(folder: Path, video: Path, monkeypatch: pytest.MonkeyPatch, take: int = TAKE) -> Path:
     """A recording's packets as a camera's child keeps them, but at once."""
-    monkeypatch.setattr("pipeline.instruments.live_video.PACED", ())
+    monkeypatch.setattr(LiveStream, "_wait", lambda *_: None)
     with open_stream(f"file:{video}") as stream:
         writer = SegmentWriter(folder, take, stream)
         for packet, _ in stream:

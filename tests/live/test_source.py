@@ -1,5 +1,6 @@
 """Cameras that fail in every way: each is noticed, counted and tried again; what comes is numbered right."""
 
+import errno
 import io
 import os
 import signal
@@ -109,6 +110,20 @@ def test_a_stopped_reader_is_replaced(server: RtspServer, make: Make) -> None:
     os.kill(source._process.pid, signal.SIGSTOP)
     assert until(lambda: losses(source, heard)) == ["silent: no frame for 1 s"]
     live(source)
+
+
+def test_a_machine_without_room_for_a_reader_is_a_failure_like_any_other(make: Make, monkeypatch: pytest.MonkeyPatch,
+                                                                         ) -> None:
+    def no_room(process: Any) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(sources.SPAWN.Process, "start", no_room)
+    source = make("rtsp://127.0.0.1:1/x")
+    heard = source.step()
+    assert heard.lost is not None
+    assert heard.lost.why == "its reader cannot be started (resource temporarily unavailable)"
+    assert (source.state, source.counts["failures"], source.counts["losses"]) == (State.WAITING, 1, 0)
+    source.stop()
 
 
 def test_a_crawl_is_a_loss(server: RtspServer, proxy: Proxy, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ from dbvad.detection.live.source import Pacing, Sampling, Source
 from dbvad.detection.live.watch import Watch, summary
 from dbvad.model.detector import Detector
 from dbvad.scoring.events import Thresholds
-from dbvad.scoring.scores import TorchNetwork, score_features
+from dbvad.scoring.protocol import Protocol
+from dbvad.scoring.scores import TorchNetwork, score_by, score_features
 from pipeline.instruments import video
 from pipeline.instruments.clip import Clip
 from tests.live.faults import Proxy, RtspServer, camera_video, free_port
@@ -76,10 +77,9 @@ def test_scores_are_those_of_the_recording(tmp_path: Path, clip: Clip, network: 
     assert sorted(final) == list(range(len(whole)))
     assert [final[k].score for k in range(len(whole))] == pytest.approx(whole.tolist(), abs=1e-3)
     assert [final[k].moment.frame for k in range(len(whole))] == (2 * starts).tolist()
-    now = [score for score in kept["gate"] if not score.final]
-    for score in now[:len(images) // per:7]:
-        cut = score_features(network.detector, features[:score.moment.place + 1], scale="windows")
-        assert score.score == pytest.approx(float(cut[-1]), abs=1e-3)
+    now = [score.score for score in kept["gate"] if not score.final]
+    live = score_by(network, features, Protocol(scale="windows", look_ahead=0))
+    assert now == pytest.approx(live[:, 0].tolist(), abs=1e-3)  # what `dbvad calibrate --live` goes by
     assert said[-1] == "gate: its file has been played to the end"
     facts = summary(watch.feeds[0])
     assert facts["scored"] == len(whole)

@@ -11,6 +11,7 @@ from pipeline.engine.config import Config, ConfigError, load, parse
 from pipeline.instruments.live_video import SCHEMES, masked
 
 Verify = Literal["off", "annotate", "suppress"]
+YAML = (".yaml", ".yml")
 
 
 class Camera(Config):
@@ -52,8 +53,10 @@ class Camera(Config):
 
     @model_validator(mode="after")  # of the camera: the error of a field shows its value, and with it a password
     def _known(self) -> Self:
-        scheme, separator, rest = self.url.partition(":")
-        if not separator or scheme not in SCHEMES or not rest.strip("/"):
+        scheme, _, rest = self.url.partition(":")
+        if Path(self.url).exists():
+            raise ValueError(f"{self.url!r} is no source: write file:{self.url} for a video that is to be played")
+        if not is_address(self.url) or not rest.strip("/"):
             raise ValueError(f"{masked(self.url)!r} is no source: write rtsp://..., another address of "
                              f"{', '.join(SCHEMES[1:-2])}, camera:0 or file:PATH")
         if scheme == "file" and not Path(rest).is_file():
@@ -90,15 +93,23 @@ class Cameras(Config):
         return self
 
 
+def is_address(word: str) -> bool:
+    """Whether it begins as the address of a source does."""
+    scheme, separator, _ = word.partition(":")
+    return bool(separator) and scheme in SCHEMES
+
+
 def read(sources: list[str]) -> Cameras:
     """Cameras of the command line: one YAML file, or addresses, named by host and path. Raises ConfigError."""
-    if len(sources) == 1 and sources[0].endswith((".yaml", ".yml")):
+    if len(sources) == 1 and sources[0].endswith(YAML):
         if not Path(sources[0]).is_file():
             raise ConfigError(f"there is no file {sources[0]}: docs/cameras.md shows what it holds")
         return load(Path(sources[0]), Cameras)
+    if files := [source for source in sources if source.endswith(YAML) and not is_address(source)]:
+        raise ConfigError(f"{files[0]} stands beside other sources: name one file of cameras, or addresses alone")
     names: list[str] = []
     for source in sources:
-        plain = re.sub(r"[^\w.-]+", "-", masked(source).partition(":")[2]).strip("-.")[-40:] or "camera"
+        plain = re.sub(r"[^\w.-]+", "-", masked(source).partition(":")[2])[-40:].strip("-.") or "camera"
         name = plain if source.partition(":")[0] != "camera" else f"camera-{plain}"
         names.append(name if name not in names else f"{name}-{len(names) + 1}")
     return parse(Cameras, {"cameras": [{"name": name, "url": url} for name, url in zip(names, sources, strict=True)]},

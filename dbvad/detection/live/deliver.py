@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dbvad.detection.live.journal import Journal, Line, told
-from pipeline.engine.store import atomic_file
+from pipeline.engine.files import atomic_file
 from pipeline.instruments.live_video import masked
 
 SECRET_VARIABLE = "DBVAD_WEBHOOK_SECRET"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from dbvad.detection.calibration import Chosen
 from dbvad.detection.live.album import Album
 from dbvad.detection.live.clips import Clips
 from dbvad.detection.live.journal import Journal, iso
@@ -13,6 +14,7 @@ from dbvad.detection.live.reader import Shot
 from dbvad.detection.live.review import Review
 from dbvad.detection.live.scorer import Recording, Score, Scorer
 from dbvad.detection.live.source import Source
+from dbvad.detection.outputs import suggested
 from dbvad.scoring.events import Event, Kind, Signal, Snippet, Thresholds, Tracker
 
 UPDATE_S = 10.0  # an event that goes on is told again after so long, or when its peak rises by
@@ -23,11 +25,12 @@ KEPT_LATENCIES = 4096
 
 @dataclass
 class Feed:
-    """One camera. `scores`: of late (take, stream_s, score); `latencies`: seconds from a frame to its score."""
+    """One camera. `chosen`: its thresholds. `scores`: of late (take, stream_s, score). `latencies`: seconds from a
+    frame to its score."""
 
     source: Source
     scorer: Scorer
-    thresholds: Thresholds
+    chosen: Chosen
     model: str
     journal: Journal
     clips: Clips | None
@@ -46,11 +49,16 @@ class Feed:
     def __post_init__(self) -> None:
         self.open()
 
+    @property
+    def thresholds(self) -> Thresholds:
+        return self.chosen.thresholds
+
     def open(self) -> None:
         """A new connection: a new recording, whose events are its own."""
         self.take, self._last, self._zero = self.source.take, None, None
         self.recording = self.scorer.recording()
-        self.tracker = Tracker(f"{self.source.name}@{self.take}", self.thresholds, self.model)
+        self.tracker = Tracker(f"{self.source.name}@{self.take}", self.thresholds, self.model,
+                               self.scorer.vocabulary.names)
         self.album = self.review.album(self.source.camera, self.scorer.look_ahead) if self.review else None
 
     def see(self, shot: Shot) -> None:
@@ -87,7 +95,8 @@ class Feed:
         frames = moment.frame - before.frame if before else self.source.sampling.stride * self.scorer.per
         rate = self.source.opened.fps if self.source.opened and self.source.opened.fps else 25.0
         seconds = moment.stream_s - before.stream_s if before else frames / rate
-        return Snippet(moment.stream_s, moment.stream_s + seconds, moment.frame, moment.frame + frames, score.score)
+        return Snippet(moment.stream_s, moment.stream_s + seconds, moment.frame, moment.frame + frames, score.score,
+                       score.likeness)
 
     def _tell(self, signal: Signal, **more: Any) -> None:
         event, now = signal.event, time.monotonic()
@@ -95,7 +104,9 @@ class Feed:
         if signal.kind is Kind.UPDATE and now - told < UPDATE_S and event.peak - peak < UPDATE_RISE:
             return
         self._told = (now, event.peak)
-        self.events += signal.kind is Kind.BEGIN
+        if signal.kind is Kind.BEGIN:
+            self.events += 1
+            more["thresholds"] = self.chosen.as_row()
         line = {"kind": str(signal.kind), **self.described(event), **more}
         if self.review and self.album:
             self.review.tell(self.source.camera, signal, line, self.album, self.thresholds)
@@ -109,7 +120,7 @@ class Feed:
         return [(at, score) for of, at, score in self.scores.copy() if of == take and start_s <= at <= end_s]
 
     def described(self, event: Event) -> dict[str, Any]:
-        """An event as it is told: wall clock and stream time of start and end (so far)."""
+        """An event as it is told: wall clock and stream time of start and end, peak and suggestions (all so far)."""
         zero = self._zero_wall()
 
         def at(stream_s: float) -> dict[str, Any]:
@@ -117,6 +128,7 @@ class Feed:
 
         return {"id": event.id, "camera": self.source.name, "start": at(event.start_s), "end": at(event.end_s),
                 "peak": round(event.peak, 4), "peak_at": at(event.peak_s), "mean": round(event.mean, 4),
+                **({"suggestions": suggested(event)} if event.suggestions else {}),
                 "take": self.take, "fingerprint": event.fingerprint}
 
     def _zero_wall(self) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,17 +22,20 @@ class Mqtt:
     """A receiver: events go to PREFIX/events with QoS 1. PREFIX/status is `online`, or `offline` by the last will;
     PREFIX/CAMERA/state is what the camera is (live, waiting, ...). Both are retained."""
 
-    def __init__(self, address: str) -> None:
-        """`address`: mqtt://[user:password@]host[:port][/prefix], or mqtts. Raises ValueError."""
+    def __init__(self, address: str, say: Callable[[str], None]) -> None:
+        """`address`: mqtt://[user:password@]host[:port][/prefix], or mqtts. `say`: a line for the operator, from
+        another thread. Raises ValueError."""
         parts = urlsplit(address)
         if parts.scheme not in PORTS or not parts.hostname:
             raise ValueError("no MQTT address: write mqtt://host[:port][/prefix] or mqtts://...")
         port = parts.port or PORTS[parts.scheme]
         self.address, self.name, self.prefix = address, f"{parts.hostname}:{port}", parts.path.strip("/") or PREFIX
+        self._say, self._said = say, ""
         self._states: dict[str, str] = {}
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311)
         self._client.will_set(f"{self.prefix}/status", OFFLINE, qos=1, retain=True)
         self._client.on_connect = self._connected
+        self._client.on_connect_fail = lambda *_: self._tell_once("cannot be reached")
         if parts.username:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         if parts.scheme == "mqtts":
@@ -66,8 +70,17 @@ class Mqtt:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _connected(self, *_: Any) -> None:
+    def _tell_once(self, fault: str) -> None:
+        if fault != self._said:
+            self._said = fault
+            self._say(f"MQTT broker {self.name}: {f'{fault}; tried again until it is there' if fault else 'is there'}")
+
+    def _connected(self, client: Client, data: Any, flags: Any, reason: Any, more: Any) -> None:
         """Anew after each loss: what is retained may have been changed by the will."""
+        if reason.is_failure:
+            self._tell_once(f"refused ({str(reason).lower()})")
+            return
+        self._tell_once("")
         self._client.publish(f"{self.prefix}/status", ONLINE, qos=1, retain=True)
         with self._lock:
             states = dict(self._states)

@@ -1,36 +1,39 @@
 """One CLIP and one network for all cameras: what they sampled goes through both together."""
 
 import io
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from dbvad.detection.live.reader import Shot
-from dbvad.detection.live.windows import Windows
-from dbvad.scoring.scores import Network
+from dbvad.detection.suggestions import Vocabulary
+from dbvad.scoring.scores import Network, score_each
+from dbvad.scoring.windows import Row, Windows
 from pipeline.instruments.clip import Clip
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A snippet's first frame and times. `arrived`: of its last frame (monotonic)."""
+    """A snippet's first frame and times. `arrived`: of its last frame (monotonic). `cosines`: with the user's words."""
 
     place: int
     frame: int
     stream_s: float
     wall: float
     arrived: float
+    cosines: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Score:
-    """The score of a snippet; `final`: no longer recording changes it."""
+    """The score of a snippet; `final`: no longer recording changes it. `likeness`: to the words of the vocabulary."""
 
     moment: Moment
     score: float
     final: bool
+    likeness: tuple[float, ...] = ()
 
 
 class Recording:
@@ -42,19 +45,19 @@ class Recording:
         self.parts: list[np.ndarray] = []  # features of frames whose snippet is not whole yet
         self.first: Shot | None = None
 
-    def _moment(self, place: int) -> Moment:
+    def moment(self, place: int) -> Moment:
         return self.moments[place - self.moments[0].place]
-
-    def said(self, due: list[tuple[int, float]], finals: list[tuple[int, float]]) -> list[Score]:
-        return [Score(self._moment(place), score, False) for place, score in due] + [
-            Score(self._moment(place), score, True) for place, score in finals]
 
 
 class Scorer:
-    """`crops`, `per`: crops a frame and frames a snippet, as the model's features were made (ScoreParams)."""
+    """`crops`, `per`: crops a frame and frames a snippet, as the model's features were made (ScoreParams).
 
-    def __init__(self, clip: Clip, network: Network, *, crops: int = 1, per: int = 1, look_ahead: int = 0) -> None:
-        self.clip, self.network = clip, network
+    `vocabulary`: what snippets are likened to.
+    """
+
+    def __init__(self, clip: Clip, network: Network, *, crops: int = 1, per: int = 1, look_ahead: int = 0,
+                 vocabulary: Vocabulary = Vocabulary()) -> None:
+        self.clip, self.network, self.vocabulary = clip, network, vocabulary
         self.crops, self.per, self.look_ahead = crops, per, look_ahead
         self.recording()  # raises LookAheadError for a look-ahead that cannot be
 
@@ -72,9 +75,9 @@ class Scorer:
             if len(recording.parts) == self.per:
                 whole.append((k, recording, self._snippet(recording, shot.arrived)))
         answers: list[list[Score]] = [[] for _ in batch]
-        for (k, recording, _), scores in zip(whole, self._detect([window for *_, window in whole]), strict=True):
-            due, finals = recording.windows.take(scores)
-            answers[k] = recording.said([due] if due else [], finals)
+        scored = score_each(self.network, [window for *_, window in whole])
+        for (k, recording, _), scores in zip(whole, scored, strict=True):
+            answers[k] = self._take(recording, scores)
         return answers
 
     def end(self, recording: Recording) -> list[Score]:
@@ -82,28 +85,30 @@ class Scorer:
         said: list[Score] = []
         if recording.parts and recording.first:
             window = self._snippet(recording, recording.first.arrived)
-            due, finals = recording.windows.take(self._detect([window])[0])
-            said = recording.said([due] if due else [], finals)
-        return said + recording.said(*recording.windows.end())
+            said = self._take(recording, score_each(self.network, [window])[0])
+        return said + self._said(recording, *recording.windows.end())
 
     def _snippet(self, recording: Recording, arrived: float) -> np.ndarray:
         """The window that ends with the snippet of `parts`; its feature as a score shard keeps it."""
         mean, first = np.sum(recording.parts, axis=0), recording.first
         assert first is not None
         feature = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float16)
-        recording.moments.append(Moment(recording.windows.total, first.index, first.stream_s, first.wall, arrived))
+        words = self.vocabulary
+        cosines = () if words.vectors is None else tuple(words.in_features(feature).tolist())
+        recording.moments.append(Moment(recording.windows.total, first.index, first.stream_s, first.wall, arrived,
+                                        cosines))
         recording.parts, recording.first = [], None
         return recording.windows.add(feature)
 
-    def _detect(self, windows: list[np.ndarray]) -> list[np.ndarray]:
-        """Windows (n, crops, D) -> scores (n,), crops averaged. Those of one length go through together."""
-        alike: dict[int, list[int]] = defaultdict(list)
-        for k, window in enumerate(windows):
-            alike[len(window)].append(k)
-        found: list[np.ndarray] = [np.zeros(0)] * len(windows)
-        for length, places in alike.items():
-            x = np.stack([windows[k] for k in places]).swapaxes(1, 2).reshape(len(places) * self.crops, length, -1)
-            scores = self.network(x)[:, :, 0].reshape(len(places), self.crops, length).mean(axis=1)
-            for k, row in zip(places, scores, strict=True):
-                found[k] = row
+    def _take(self, recording: Recording, scores: np.ndarray) -> list[Score]:
+        due, finals = recording.windows.take(scores)
+        return self._said(recording, [due] if due else [], finals)
+
+    def _said(self, recording: Recording, due: list[Row], finals: list[Row]) -> list[Score]:
+        words, found = self.vocabulary, []
+        for final, rows in ((False, due), (True, finals)):
+            for place, row in rows:
+                moment = recording.moment(place)
+                alike = words.in_shares(row[1:]) if words.names and words.vectors is None else moment.cosines
+                found.append(Score(moment, float(row[0]), final, tuple(map(float, alike))))
         return found

@@ -147,15 +147,19 @@ class Source:
         self.take = max(self.take + 1, int(time.time() * 1000))
         order = Order(self.camera.url, self.take, self.sampling.stride, self.sampling.short_side,
                       self.sampling.quality, self.camera.queue, self.camera.timeout_s, self.segments)
-        with interrupts_held():
-            self._process = SPAWN.Process(target=main, args=(order, theirs, os.getpid()), daemon=True,
-                                          name=f"dbvad-{self.name}")
-            self._process.start()
-        theirs.close()
         self._connection, self._began, self._heard, self._now = ours, now, None, {}
         self._seen.clear()
         self.tries += 1
         self.state = State.CONNECTING
+        process = SPAWN.Process(target=main, args=(order, theirs, os.getpid()), daemon=True, name=f"dbvad-{self.name}")
+        try:
+            with interrupts_held():
+                process.start()
+            self._process = process
+        except OSError as error:  # no memory or no process left: a loss like any other
+            self._lose(f"its reader cannot be started ({(error.strerror or 'no process').lower()})")
+        finally:
+            theirs.close()
 
     def _listen(self, heard: Heard) -> None:
         """All that the pipe holds, so that nothing grows old in it."""

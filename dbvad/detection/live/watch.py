@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any
 
+from dbvad.detection.calibration import Chosen
 from dbvad.detection.live.cameras import Cameras
 from dbvad.detection.live.clips import Clips
 from dbvad.detection.live.feed import Feed
@@ -31,7 +32,8 @@ WORDS = {"dropped": "frames were dropped, as they came faster than they are scor
 
 @dataclass
 class Watch:
-    """All cameras at once. `say`: a line for the operator; `keep`: every score, for whoever writes them down; `chores`:
+    """All cameras at once. `thresholds`: those given for all; `choose`: from those given for a camera and its name, by
+    which to watch it; `say`: a line for the operator; `keep`: every score, for whoever writes them down; `chores`:
     done at each turn, quickly; `turned`: when the loop last came round (monotonic)."""
 
     cameras: Cameras
@@ -45,6 +47,7 @@ class Watch:
     keep: Callable[[Feed, list[Score]], None] | None = None
     chores: list[Callable[[], None]] = field(default_factory=list)
     review: Review | None = None
+    choose: Callable[[Thresholds, str], Chosen] = lambda given, camera: Chosen.given(given)
     feeds: list[Feed] = field(init=False)
     turned: float = field(default_factory=time.monotonic)
     _down: dict[str, str] = field(default_factory=dict)  # cameras whose loss was said, and why
@@ -53,8 +56,14 @@ class Watch:
     def __post_init__(self) -> None:
         clips = self.clips
         self.feeds = [Feed(Source(camera, self.sampling, clips.segments(camera.name) if clips else None), self.scorer,
-                           camera.over(self.thresholds), self.model, self.journal, clips, self.review)
+                           self.choose(camera.over(self.thresholds), camera.name), self.model, self.journal, clips,
+                           self.review)
                       for camera in self.cameras.cameras]
+        alike: dict[str, list[str]] = {}
+        for feed in self.feeds:
+            alike.setdefault(feed.chosen.told(), []).append(feed.source.name)
+        for told, names in alike.items():
+            self.say(f"{', '.join(names)}: {told}")
 
     def run(self, goes_on: Callable[[], bool]) -> None:
         """Until `goes_on` says no, or every source was a file and has ended."""
@@ -133,4 +142,4 @@ def summary(feed: Feed) -> dict[str, Any]:
     median, p95 = (float(value) for value in percentile(latencies, [50, 95])) if latencies else (None, None)
     return {"camera": source.name, "state": str(source.state), "fps": round(source.fps(), 2), "scored": feed.scored,
             "events": feed.events, "latency_s": median, "latency_p95_s": p95, "down_since": source.down_since,
-            **source.totals()}
+            "thresholds": feed.chosen.as_row(), **source.totals()}

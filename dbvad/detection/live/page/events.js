@@ -20,7 +20,8 @@ function keep(event) {
   row.querySelector("time").textContent = clock(event.start.wall);
   row.querySelector("time").dateTime = event.start.wall;
   row.querySelector("b").textContent = row.querySelector("b").title = event.camera;
-  row.querySelector(".what").textContent = `${length} s, peak ${event.peak.toFixed(2)}`;
+  row.querySelector(".what").textContent = `${length} s, peak ${event.peak.toFixed(2)}` +
+    (event.suggestions?.length ? `, perhaps ${event.suggestions[0].name}` : "");
   row.querySelector(".mark").textContent = event.withheld || (over ? event.clip ? "clip" : "" : "going on");
   row.querySelector(".told").textContent = event.explanation?.what || "";
   row.classList.toggle("running", !over);
