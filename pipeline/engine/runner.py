@@ -19,6 +19,7 @@ from pipeline.engine.lock import at_work
 from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
+from pipeline.engine.spawn import cores
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store, file_name
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
@@ -295,7 +296,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         per_stage = Counter(unit.stage for unit in units)
         totals = {name: per_stage[name] for name in names}
         log = logs.with_suffix(".jsonl")
-        about = {"cores": len(os.sched_getaffinity(0)) if engine is local else 0,
+        about = {"cores": cores() if engine is local else 0,
                  "slots": {stage.name: stage.workers * stage.concurrency for stage in stages},
                  "inputs": {stage.name: stage.inputs for stage in stages}}
         try:
