@@ -19,6 +19,7 @@ from pipeline.engine.lock import at_work
 from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
+from pipeline.engine.spawn import cores
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store, file_name
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
@@ -65,7 +66,7 @@ class Run:
         self.suspects: set[tuple[str, str]] = set()  # were in flight together when their hand had to go
         self.moves: Counter[tuple[str, str]] = Counter()  # how often the node was lost that worked on a unit
         self.lost_nodes: set[str] = set()  # of which the user knows
-        self.unlucky: Counter[str] = Counter()  # hands lost with their node, with none in between that got ready
+        self.unlucky: Counter[str] = Counter()  # hands lost before they were ready, with none in between that was
         self.alike: Counter[str] = Counter()
         self.outcome = Outcome()
         self.units = {(unit.stage, unit.video_id): unit for unit in units}
@@ -194,10 +195,10 @@ class Run:
         if loss.reason not in self.lost_nodes:
             self.lost_nodes.add(loss.reason)
             self.reporter.note(f"{loss.reason}: what it had in hand is handed out anew", style="yellow")
-        self.unlucky[hand.stage.name] += 1
+        self.unlucky[hand.stage.name] += not hand.ready
         if self.unlucky[hand.stage.name] >= ALIKE:
-            self._break(hand.stage.name, f"{ALIKE} workers in a row were lost, the last as {loss.reason}: "
-                                         f"{loss.remedy}")
+            self._break(hand.stage.name, f"{ALIKE} workers in a row were lost before they could begin, the last: "
+                                         f"{loss.reason}; see what ends them on their nodes")
 
     def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0, cpu_s: float = 0.0) -> None:
         try:
@@ -295,7 +296,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         per_stage = Counter(unit.stage for unit in units)
         totals = {name: per_stage[name] for name in names}
         log = logs.with_suffix(".jsonl")
-        about = {"cores": len(os.sched_getaffinity(0)) if engine is local else 0,
+        about = {"cores": cores() if engine is local else 0,
                  "slots": {stage.name: stage.workers * stage.concurrency for stage in stages},
                  "inputs": {stage.name: stage.inputs for stage in stages}}
         try:
