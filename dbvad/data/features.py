@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbvad.data.mapped import MappedRows
 from pipeline.engine.files import Damaged, atomic_file, check_sum, read_record, write_record
 from pipeline.engine.store import Store
 
@@ -31,22 +32,36 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class Features:
-    """`rows` (R, D) float16, a video's crops one after another; `offsets`, `lengths` (V,): first row, rows a crop."""
+    """`file`: a video's crops one after another; `offsets`, `lengths` (V,): its first row, and its rows a crop."""
 
-    rows: np.ndarray
+    file: MappedRows
     offsets: np.ndarray
     lengths: np.ndarray
     crops: int
 
+    @property
+    def rows(self) -> np.ndarray:
+        """(R, D) float16. Pages that are read here stay with the process until the next gather."""
+        return self.file.array
+
     def gather(self, videos: np.ndarray, crops: np.ndarray) -> tuple[Tensor, Tensor]:
         """One crop of each of B videos: features (B, T, D) float16, zeros in padded places, and mask (B, T)."""
-        lengths = torch.from_numpy(self.lengths[videos]).unsqueeze(1)
-        starts = torch.from_numpy(self.offsets[videos] + crops * self.lengths[videos]).unsqueeze(1)
+        counts = self.lengths[videos]
+        first = self.offsets[videos] + crops * counts
+        lengths, starts = (torch.from_numpy(part).unsqueeze(1) for part in (counts, first))
         place = torch.arange(int(lengths.max())).unsqueeze(0)
         mask = place < lengths
-        index = (starts + place).where(mask, 0)
-        x = torch.from_numpy(self.rows).index_select(0, index.reshape(-1)).reshape(*index.shape, -1)
+        index = torch.minimum(starts + place, starts + lengths - 1)  # no row but of the crops that are wanted
+        with self.file.reading(first, counts) as rows:
+            x = torch.from_numpy(rows).index_select(0, index.reshape(-1)).reshape(*index.shape, -1)
         return x.masked_fill_(~mask.unsqueeze(-1), 0), mask
+
+    def mean(self, video: int) -> np.ndarray:
+        """Mean over the snippets and crops of a video: (D,) float32."""
+        first, count = self.offsets[video:video + 1], self.lengths[video:video + 1] * self.crops
+        with self.file.reading(first, count) as rows:
+            mean: np.ndarray = rows[first[0]:first[0] + count[0]].mean(axis=0, dtype=np.float32)
+        return mean
 
 
 def read_features(store: Store, video_id: str, crops: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,9 +109,7 @@ def open_features(store: Store, videos: Sequence[tuple[str, str]], *, crops: int
     if lengths is None:
         _write(store, [video_id for video_id, _ in videos], crops, dim, bins, data, record, track)
         lengths = np.array(read_record(record, "Delete it")["lengths"], dtype=np.int64)
-    # "c" (copy on write) because torch wants a writable array; nothing is ever written.
-    rows = np.memmap(data, dtype=np.float16, mode="c", shape=(int(lengths.sum()) * crops, dim))
-    return Features(rows, np.cumsum(lengths * crops) - lengths * crops, lengths, crops)
+    return Features(MappedRows(data, dim), np.cumsum(lengths * crops) - lengths * crops, lengths, crops)
 
 
 def _whole(data: Path, record: Path) -> np.ndarray | None:
