@@ -5,12 +5,11 @@ reads one). The file is a cache under artifacts/cache, named by what it was made
 bytes are checked each time it is opened (4 GB in some seconds), and it is made anew if one has changed.
 """
 
-import hashlib
-import json
 import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dbvad.data.mapped import MappedRows
-from pipeline.engine.files import Damaged, atomic_file, check_sum, read_record, write_record
+from pipeline.engine.files import Damaged, atomic_file, check_sum, digest, read_record, write_record
 from pipeline.engine.store import Store
 
 VERSION = 1  # raised when the layout or the averaging changes
@@ -102,12 +101,11 @@ def open_features(store: Store, videos: Sequence[tuple[str, str]], *, crops: int
 
     `track` wraps the loop that reads the shards, for progress. Raises FeatureError.
     """
-    what = json.dumps([VERSION, crops, dim, bins, *map(list, videos)], ensure_ascii=False)
-    key = hashlib.sha256(what.encode()).hexdigest()[:24]
+    key = digest([VERSION, crops, dim, bins, *videos])[:24]
     data, record = cache / f"features-{key}.f16", cache / f"features-{key}.json"
     lengths = _whole(data, record)
     if lengths is None:
-        _write(store, [video_id for video_id, _ in videos], crops, dim, bins, data, record, track)
+        _write(store, videos, crops, dim, bins, data, record, track)
         lengths = np.array(read_record(record, "Delete it")["lengths"], dtype=np.int64)
     return Features(MappedRows(data, dim), np.cumsum(lengths * crops) - lengths * crops, lengths, crops)
 
@@ -126,10 +124,10 @@ def _whole(data: Path, record: Path) -> np.ndarray | None:
     return None
 
 
-def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, data: Path, record: Path,
+def _write(store: Store, videos: Sequence[tuple[str, str]], crops: int, dim: int, bins: int, data: Path, record: Path,
            track: Callable[[Iterable[str], int], Iterable[str]]) -> None:
     """The rows first and the record last: where there is a record the rows are whole."""
-    lengths, crc = [], 0
+    lengths, crc, ids = [], 0, [video_id for video_id, _ in videos]
     with atomic_file(data) as temporary, open(temporary, "wb") as file:
         for video_id in track(store.ahead("score", ids), len(ids)):
             features, _ = read_features(store, video_id, crops)
@@ -142,7 +140,19 @@ def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, da
                 crc = zlib.crc32(part, crc)
                 file.write(part)
             lengths.append(len(rows))
-    write_record(record, {"lengths": lengths, "crc": crc}, indent=None)
+    write_record(record, {"of": digest(videos), "lengths": lengths, "crc": crc}, indent=None)
+
+
+def outdated(cache: Path, videos: Sequence[tuple[str, str]]) -> list[Path]:
+    """Packed features in a cache that were made from others than `videos`, as in `open_features`; nobody opens them."""
+    gone = list[Path]()
+    for data in sorted(cache.glob("features-*.f16")):
+        record = data.with_suffix(".json")
+        with suppress(Damaged, OSError):
+            if read_record(record, "It is made anew").get("of") == digest(videos):
+                continue
+        gone += [data, record]
+    return gone
 
 
 def writable_cache(artifacts: Path, run: Path) -> Path:
