@@ -86,7 +86,6 @@ def test_a_network_that_breaks_is_waited_for_and_then_told(s3: Server, monkeypat
 
 
 def test_a_slow_network_is_no_fault(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBVAD_S3_PATIENCE", "2")
     publish(Store(local("s3://art/toys")), "a.mp4", *map(str, range(20_000)))
     with proxy(s3.address) as between:
         monkeypatch.setenv("AWS_ENDPOINT_URL", between.address)
