@@ -6,7 +6,8 @@ Writes `Name__k.npy` files of random vectors, float16, with lengths drawn by the
 videos (8 GB at --dim 512, and as much in the artifacts), and runs `dbvad import features`: once until half of the
 videos are there and a SIGKILL ends it, a second time to go on, a third time with nothing to do. Then `dbvad train` for
 an epoch, which says what share of its time it waited for data. Seconds, processor seconds and the most memory held, of
-each; one JSON object at the end.
+each: all that counts as the process's (`peak_mb`), and of it what is not pages of files (`own_mb`, looked at five times
+a second); one JSON object at the end.
 """
 
 import argparse
@@ -51,15 +52,29 @@ def run(*command: str, stop_at: int = 0, shards: Path | None = None) -> dict[str
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "dbvad", *command], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
-    while stop_at and shards is not None and process.poll() is None:
-        if shards.is_dir() and sum(name.name.endswith(".parquet") for name in os.scandir(shards)) >= stop_at:
+    own = 0
+    while not _ended(process.pid):
+        own = max(own, _own_mb(process.pid))
+        if stop_at and len(list((shards or Path()).glob("*.parquet"))) >= stop_at:
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.2)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return {"exit": process.returncode, "seconds": round(time.monotonic() - began, 1),
-            "processor_s": round(usage.ru_utime + usage.ru_stime, 1), "peak_mb": round(usage.ru_maxrss / 1024)}
+            "processor_s": round(usage.ru_utime + usage.ru_stime, 1), "peak_mb": round(usage.ru_maxrss / 1024),
+            "own_mb": own}
+
+
+def _ended(pid: int) -> bool:
+    """Whether a child is over, which is left to be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _own_mb(pid: int) -> int:
+    """Memory of a process but for pages of files; 0 where it is over."""
+    told = Path(f"/proc/{pid}/status").read_text()
+    return next((int(line.split()[1]) >> 10 for line in told.splitlines() if line.startswith("RssAnon")), 0)
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:

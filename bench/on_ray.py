@@ -2,7 +2,7 @@
 
 A stage that sleeps for a second a video, in four processes: here, and on a cluster of two nodes on this machine, by
 turns. `whole` is all that a run takes, with joining the cluster and starting processes; `steady` is from the first
-shard to the last. Seconds, the median of some rounds, with the ratio of the two.
+shard to the last. Seconds, the median of some rounds, with the ratio of the two. One JSON object at the end.
 """
 
 import argparse
@@ -58,11 +58,13 @@ def main() -> None:
     table.add_column(f"{given.videos} videos of {SECONDS:g} s, {WORKERS} processes")
     for name in (*found, "ray / local"):
         table.add_column(name, justify="right")
+    ratios = {}
     for place_, part in enumerate(("whole", "steady")):
         times = {name: statistics.median(run[place_] for run in runs) for name, runs in found.items()}
-        table.add_row(part, *(f"{seconds:.2f}" for seconds in times.values()),
-                      f"{times['ray'] / times['local']:.3f}")
+        ratios[part] = times["ray"] / times["local"]
+        table.add_row(part, *(f"{seconds:.2f}" for seconds in times.values()), f"{ratios[part]:.3f}")
     Console().print(table)
+    print(json.dumps({"settings": vars(given), "of_local": ratios}))
 
 
 if __name__ == "__main__":

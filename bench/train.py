@@ -30,6 +30,7 @@ from vadclip_like import LENGTH, VadclipLike
 from dbvad import presets
 from dbvad.data.dataset import Batch, Index, TrainingData, Video, epoch_batches
 from dbvad.data.features import Features
+from dbvad.data.mapped import MappedRows
 from dbvad.model.sfp import PromptedLabels
 from dbvad.training.config import TrainConfig
 from dbvad.training.distributed import Group
@@ -71,9 +72,8 @@ def lengths_of(videos: str) -> np.ndarray:
 def open_data(path: Path, lengths: np.ndarray, classes: tuple[str, ...]) -> TrainingData:
     rng = np.random.default_rng(2)
     kinds = np.where(np.arange(VIDEOS) < ABNORMAL, rng.integers(1, len(classes), VIDEOS), 0)
-    rows = np.memmap(path, dtype=np.float16, mode="c", shape=(int(lengths.sum()), WIDTH))
-    features = Features(rows, np.cumsum(lengths) - lengths, lengths, 1)
-    index = Index(tuple(Video(str(i), (), 30.0, 0, "") for i in range(VIDEOS)), (), 1, WIDTH, "", "", {})
+    features = Features(MappedRows(path, WIDTH), np.cumsum(lengths) - lengths, lengths, 1)
+    index = Index(tuple(Video(str(i), (), 30.0, 0, "") for i in range(VIDEOS)), {}, (), 1, WIDTH, "", "", {})
     return TrainingData(index, classes, np.eye(len(classes), dtype=np.float32)[kinds],
                         rng.standard_normal((VIDEOS, WIDTH), np.float32), np.ones(VIDEOS, bool), features, "")
 

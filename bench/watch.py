@@ -11,6 +11,7 @@ Packets are kept for clips, as by default.
 """
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -135,8 +136,6 @@ def footage(path: Path, size: tuple[int, int] | None) -> Path:
 
 def eyes(architecture: str | None, folder: Path) -> "Scorer":
     """CLIP, and a network of the trained length with random weights, with the threads that `dbvad watch` takes."""
-    import json
-
     import open_clip
     import torch
 
@@ -239,6 +238,8 @@ def main() -> None:
     console.print(table(found, options.clip_architecture or "the demo's CLIP", options.size or "224x168"))
     more = "" if bad - good == 1 else f" at least; {bad - 1} at most" if bad <= MOST else " at least"
     console.print(f"carried without a dropped frame: {good} cameras{more}")
+    print(json.dumps({"settings": vars(options), "carried": good, "cores": os.cpu_count(), "latency_ms": {
+        cameras: figures.latency_ms for cameras, figures in found.items() if figures}}))
 
 
 def table(found: dict[int, Figures | None], clip: str, size: str) -> Table:

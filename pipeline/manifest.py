@@ -6,6 +6,7 @@ another fingerprint than the planned one, is left over and is used by nobody. Th
 `dbvad artifacts gc`, so a video that comes back costs nothing.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,11 +22,13 @@ from pipeline.engine.place import place_of
 from pipeline.engine.sealed import seal
 from pipeline.engine.store import Footer, Store, open_sealed
 from pipeline.lists.remarks import Remark, remarks_on
+from pipeline.words import few
 
 FILE = "manifest.parquet"
 FACTS = {"video_id": pa.string(), "split": pa.string(), "labels": pa.list_(pa.string()), "source_hash": pa.string(),
          "size": pa.int64(), "problem": pa.string()}  # the columns; beside them one a stage
 ABOUT = b"dbvad"
+ROWS = 20_000  # videos in memory at a time where a manifest is written
 TEXTS = ("describe", "embed")  # what people import beside features of the pipeline's own
 
 
@@ -85,18 +88,24 @@ class Copies:
 
 def write(root: Path, manifest: Manifest) -> None:
     """Write the manifest whole or not at all."""
-    entries = sorted(manifest.entries, key=lambda entry: entry.video_id)
-    stages = dict.fromkeys([*STAGES, *(stage for entry in entries for stage in entry.fingerprints)])
-    columns = [[entry.video_id for entry in entries], [entry.split for entry in entries],
-               [list(entry.labels) for entry in entries], [entry.source_hash for entry in entries],
-               [entry.size for entry in entries], [entry.problem for entry in entries],
-               *([entry.fingerprints.get(stage, "") for entry in entries] for stage in stages)]
+    stages = dict.fromkeys(stage for entry in manifest.entries for stage in entry.fingerprints)
+    write_entries(root, sorted(manifest.entries, key=lambda entry: entry.video_id), stages, manifest.made_by,
+                  manifest.config)
+
+
+def write_entries(root: Path, entries: Iterable[Entry], stages: Iterable[str], made_by: str, config: str = "") -> None:
+    """As `write`, of entries that come one by one, in the order of their ids. `stages`: all that have fingerprints."""
+    columns = dict.fromkeys([*STAGES, *stages])
     schema = pa.schema([pa.field(name, type_, nullable=False)
-                        for name, type_ in [*FACTS.items(), *((stage, pa.string()) for stage in stages)]])
-    about = json.dumps({"made_by": manifest.made_by, "config": manifest.config})
-    table = pa.table(columns, schema=schema).replace_schema_metadata({ABOUT: about})
+                        for name, type_ in [*FACTS.items(), *((stage, pa.string()) for stage in columns)]],
+                       {ABOUT: json.dumps({"made_by": made_by, "config": config})})
+    coming = iter(entries)
     with place_of(root).replacing(root / FILE) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            while rows := list(itertools.islice(coming, ROWS)):
+                facts = ([getattr(entry, name) for entry in rows] for name in FACTS)
+                prints = ([entry.fingerprints.get(stage, "") for entry in rows] for stage in columns)
+                writer.write_table(pa.table([*facts, *prints], schema=schema))
         seal(temporary)
 
 
@@ -207,6 +216,6 @@ def remarks_on_leaks(groups: Sequence[Copies]) -> list[Remark]:
 
 def remarks_on_copies(groups: Sequence[Copies]) -> list[Remark]:
     """What to say of copies: of those in both splits, and of those within one."""
-    alike = [" = ".join(names) for group in groups for names in (group.train, group.test) if len(names) > 1]
+    alike = [few(names, between=" = ") for group in groups for names in (group.train, group.test) if len(names) > 1]
     return remarks_on_leaks(groups) + remarks_on(
         ("copies", "videos in several copies, of which each counts as a video", alike))

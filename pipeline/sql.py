@@ -20,8 +20,8 @@ from pipeline.manifest import DETECT_AGAIN, Entry, NoManifest, current, quaranti
 from pipeline.words import counted
 
 RUN_COLUMNS = {"at": "DOUBLE", "event": "VARCHAR", "stage": "VARCHAR", "video_id": "VARCHAR", "outcome": "VARCHAR",
-               "seconds": "DOUBLE", "rows": "BIGINT", "peak_mb": "BIGINT", "reason": "VARCHAR", "text": "VARCHAR",
-               "error": "VARCHAR"}
+               "seconds": "DOUBLE", "rows": "BIGINT", "peak_mb": "BIGINT", "cpu_s": "DOUBLE", "reason": "VARCHAR",
+               "text": "VARCHAR", "error": "VARCHAR"}
 CHUNK = 1000  # rows fetched at a time
 UNREADABLE = ("a shard is torn, or not one of this program: `dbvad artifacts verify` names all such; delete them, "
               "then `dbvad pipeline run` makes what is missing")

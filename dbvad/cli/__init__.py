@@ -22,6 +22,7 @@ from dbvad.cli import (
     importing,
     pipeline,
     places,
+    profile,
     report,
     sql,
     train,
@@ -35,6 +36,7 @@ app = typer.Typer(
     help="Find anomalous events in surveillance video: describe, train, evaluate, report.\n\n"
          "Exit codes: 0 done, 1 usage or set-up, 2 internal, 3 finished with quarantined videos, 4 an event was found "
          "(detect --fail-on-event), 130 interrupted.")
+pipeline.app.command("profile")(profile.profile)
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(importing.app, name="import")

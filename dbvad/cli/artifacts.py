@@ -1,7 +1,7 @@
 """`dbvad artifacts`: ls, show, verify, gc."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from dbvad.cli.pipeline import ConfigOption, JsonOption, choose
 from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from pipeline.words import counted
+
+if TYPE_CHECKING:
+    from pipeline.engine.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Look at the shards on disk: how each was made, whether it is whole.")
 MB = 2**20
@@ -94,7 +97,7 @@ def gc(
     artifacts: ArtifactsOption = Path("artifacts"),
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only listed.")] = False,
 ) -> None:
-    """Shards of videos that are no longer in the dataset."""
+    """Shards of videos that are no longer in the dataset, and packed features that no training would open."""
     from dbvad.cli.errors import need_artifacts
     from pipeline.engine.lock import exclusive
     from pipeline.engine.store import Store
@@ -103,16 +106,37 @@ def gc(
     need_artifacts(artifacts)
     store = Store(artifacts)
     gone = [path for paths in left_over(store, _todays(config, artifacts)).values() for path in paths]
-    size = sum(map(store.place.size, gone)) / MB
-    for path in gone:
+    packed = _packed(store)
+    size, size_packed = sum(map(store.place.size, gone)) / MB, sum(path.stat().st_size for path in packed) / MB
+    for path in (*gone, *packed):
         print(path.relative_to(artifacts))
-    print(f"{counted(len(gone), 'shard')}, {size:.1f} MB of no video in the dataset"
-          + (" (--delete removes them)" if gone and not delete else ""))
-    if gone and delete:
+    hint = "" if delete else " (--delete removes them)"
+    print(f"{counted(len(gone), 'shard')}, {size:.1f} MB of no video in the dataset" + (hint if gone else ""))
+    if packed:
+        print(f"{counted(len(packed), 'file')}, {size_packed:.1f} MB of features packed for training from other shards "
+              f"than today's{hint}")
+    if (gone or packed) and delete:
         with exclusive(artifacts):
             for path in gone:
                 store.place.remove(path)
-        print(f"{size:.1f} MB freed")
+            for path in packed:
+                path.unlink(missing_ok=True)
+        print(f"{size + size_packed:.1f} MB freed")
+
+
+def _packed(store: "Store") -> list[Path]:
+    """What training keeps packed in artifacts/cache and would not use as the shards are now."""
+    cache = store.root / "cache"
+    if not cache.is_dir():
+        return []
+    from dbvad.data.dataset import DataError, read_index
+    from dbvad.data.features import outdated
+
+    try:
+        shards = read_index(store, "train").shards
+    except DataError:
+        shards = []  # there is nothing to train on
+    return [path for path in outdated(cache, shards) if path.exists()]
 
 
 def _todays(config: Path, artifacts: Path) -> list[str]:

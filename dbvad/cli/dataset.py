@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +73,9 @@ def warnings(listing: "Listing") -> list["Remark"]:
 
 def record(config: Path, artifacts: Path, plan: "Plan") -> None:
     """Write down which videos there are, and which fingerprints their shards are to have."""
-    from pipeline.manifest import Manifest, write
+    from pipeline.manifest import write_entries
 
-    write(artifacts, Manifest(tuple(entries_of(plan)), "pipeline", os.path.relpath(config, artifacts)))
+    write_entries(artifacts, entries_of(plan), plan.stages, "pipeline", os.path.relpath(config, artifacts))
 
 
 def check_unchanged(artifacts: Path, config: Path | None = None) -> None:
@@ -204,17 +204,14 @@ def _facts(entry: "Entry") -> tuple[str, tuple[str, ...]]:
     return entry.split, entry.labels
 
 
-def entries_of(plan: "Plan") -> "list[Entry]":
-    """The videos of a plan as a manifest keeps them."""
+def entries_of(plan: "Plan") -> "Iterator[Entry]":
+    """The videos of a plan as a manifest keeps them, in order."""
     from pipeline.manifest import Entry
 
-    sources = {unit.video_id: unit.source for unit in plan.values()}
-    prints: dict[str, dict[str, str]] = {video_id: {} for video_id in sources}
-    for unit in plan.values():
-        prints[unit.video_id][unit.stage] = unit.fingerprint
-    return [Entry(video_id, source.facts["split"], tuple(source.facts["labels"]), source.hash, source.size,
-                  f"{source.problem.kind}: {source.problem}" if source.problem else "", prints[video_id])
-            for video_id, source in sources.items()]
+    for number, source in enumerate(plan.sources):
+        problem = f"{source.problem.kind}: {source.problem}" if source.problem else ""
+        yield Entry(source.video_id, source.facts["split"], tuple(source.facts["labels"]), source.hash, source.size,
+                    problem, {name: plan.fingerprint(name, number) for name in plan.stages})
 
 
 def _list(parsed: "StagesFile", artifacts: Path, console: "Console") -> "Listing":

@@ -67,6 +67,11 @@ class Index:
         """Hash of videos, labels and features."""
         return _hash([(v.video_id, v.labels, v.fingerprint) for v in self.videos])
 
+    @property
+    def shards(self) -> list[tuple[str, str]]:
+        """Of each video, its id and the fingerprint of its score shard: what its features are made from."""
+        return [(video.video_id, video.fingerprint) for video in self.videos]
+
 
 class Batch(NamedTuple):
     """B crops of B different videos; C classes with normal first; D' the width of description embeddings (0: none)."""
@@ -181,8 +186,7 @@ def read_training(store: Store, *, bins: int, cache: Path, descriptions: bool, a
     texts, described, marks = read_descriptions(store, ids) if descriptions else no_descriptions(ids)
     classes = (NORMAL, *sorted({label for video in index.videos for label in video.labels}))
     labels = np.array([[not v.labels, *(name in v.labels for name in classes[1:])] for v in index.videos], np.float32)
-    features = open_features(store, [(v.video_id, v.fingerprint) for v in index.videos], crops=index.crops,
-                             dim=index.dim, bins=bins, cache=cache, track=track)
+    features = open_features(store, index.shards, crops=index.crops, dim=index.dim, bins=bins, cache=cache, track=track)
     told = remarks_on_leaks(index.leaks) + remarks_on((
         "descriptions", "descriptions that their model did not finish, or that look wrong, are trained on all the same "
                         "(see the view description_quality)",

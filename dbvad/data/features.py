@@ -5,12 +5,11 @@ reads one). The file is a cache under artifacts/cache, named by what it was made
 bytes are checked each time it is opened (4 GB in some seconds), and it is made anew if one has changed.
 """
 
-import hashlib
-import json
 import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -19,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.engine.files import Damaged, atomic_file, check_sum, read_record, write_record
+from dbvad.data.mapped import MappedRows
+from pipeline.engine.files import Damaged, atomic_file, check_sum, digest, read_record, write_record
 from pipeline.engine.store import Store
 
 VERSION = 1  # raised when the layout or the averaging changes
@@ -31,22 +31,36 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class Features:
-    """`rows` (R, D) float16, a video's crops one after another; `offsets`, `lengths` (V,): first row, rows a crop."""
+    """`file`: a video's crops one after another; `offsets`, `lengths` (V,): its first row, and its rows a crop."""
 
-    rows: np.ndarray
+    file: MappedRows
     offsets: np.ndarray
     lengths: np.ndarray
     crops: int
 
+    @property
+    def rows(self) -> np.ndarray:
+        """(R, D) float16. Pages that are read here stay with the process until the next gather."""
+        return self.file.array
+
     def gather(self, videos: np.ndarray, crops: np.ndarray) -> tuple[Tensor, Tensor]:
         """One crop of each of B videos: features (B, T, D) float16, zeros in padded places, and mask (B, T)."""
-        lengths = torch.from_numpy(self.lengths[videos]).unsqueeze(1)
-        starts = torch.from_numpy(self.offsets[videos] + crops * self.lengths[videos]).unsqueeze(1)
+        counts = self.lengths[videos]
+        first = self.offsets[videos] + crops * counts
+        lengths, starts = (torch.from_numpy(part).unsqueeze(1) for part in (counts, first))
         place = torch.arange(int(lengths.max())).unsqueeze(0)
         mask = place < lengths
-        index = (starts + place).where(mask, 0)
-        x = torch.from_numpy(self.rows).index_select(0, index.reshape(-1)).reshape(*index.shape, -1)
+        index = torch.minimum(starts + place, starts + lengths - 1)  # no row but of the crops that are wanted
+        with self.file.reading(first, counts) as rows:
+            x = torch.from_numpy(rows).index_select(0, index.reshape(-1)).reshape(*index.shape, -1)
         return x.masked_fill_(~mask.unsqueeze(-1), 0), mask
+
+    def mean(self, video: int) -> np.ndarray:
+        """Mean over the snippets and crops of a video: (D,) float32."""
+        first, count = self.offsets[video:video + 1], self.lengths[video:video + 1] * self.crops
+        with self.file.reading(first, count) as rows:
+            mean: np.ndarray = rows[first[0]:first[0] + count[0]].mean(axis=0, dtype=np.float32)
+        return mean
 
 
 def read_features(store: Store, video_id: str, crops: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,16 +101,13 @@ def open_features(store: Store, videos: Sequence[tuple[str, str]], *, crops: int
 
     `track` wraps the loop that reads the shards, for progress. Raises FeatureError.
     """
-    what = json.dumps([VERSION, crops, dim, bins, *map(list, videos)], ensure_ascii=False)
-    key = hashlib.sha256(what.encode()).hexdigest()[:24]
+    key = digest([VERSION, crops, dim, bins, *videos])[:24]
     data, record = cache / f"features-{key}.f16", cache / f"features-{key}.json"
     lengths = _whole(data, record)
     if lengths is None:
-        _write(store, [video_id for video_id, _ in videos], crops, dim, bins, data, record, track)
+        _write(store, videos, crops, dim, bins, data, record, track)
         lengths = np.array(read_record(record, "Delete it")["lengths"], dtype=np.int64)
-    # "c" (copy on write) because torch wants a writable array; nothing is ever written.
-    rows = np.memmap(data, dtype=np.float16, mode="c", shape=(int(lengths.sum()) * crops, dim))
-    return Features(rows, np.cumsum(lengths * crops) - lengths * crops, lengths, crops)
+    return Features(MappedRows(data, dim), np.cumsum(lengths * crops) - lengths * crops, lengths, crops)
 
 
 def _whole(data: Path, record: Path) -> np.ndarray | None:
@@ -113,10 +124,10 @@ def _whole(data: Path, record: Path) -> np.ndarray | None:
     return None
 
 
-def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, data: Path, record: Path,
+def _write(store: Store, videos: Sequence[tuple[str, str]], crops: int, dim: int, bins: int, data: Path, record: Path,
            track: Callable[[Iterable[str], int], Iterable[str]]) -> None:
     """The rows first and the record last: where there is a record the rows are whole."""
-    lengths, crc = [], 0
+    lengths, crc, ids = [], 0, [video_id for video_id, _ in videos]
     with atomic_file(data) as temporary, open(temporary, "wb") as file:
         for video_id in track(store.ahead("score", ids), len(ids)):
             features, _ = read_features(store, video_id, crops)
@@ -129,7 +140,19 @@ def _write(store: Store, ids: Sequence[str], crops: int, dim: int, bins: int, da
                 crc = zlib.crc32(part, crc)
                 file.write(part)
             lengths.append(len(rows))
-    write_record(record, {"lengths": lengths, "crc": crc}, indent=None)
+    write_record(record, {"of": digest(videos), "lengths": lengths, "crc": crc}, indent=None)
+
+
+def outdated(cache: Path, videos: Sequence[tuple[str, str]]) -> list[Path]:
+    """Packed features in a cache that were made from others than `videos`, as in `open_features`; nobody opens them."""
+    gone = list[Path]()
+    for data in sorted(cache.glob("features-*.f16")):
+        record = data.with_suffix(".json")
+        with suppress(Damaged, OSError):
+            if read_record(record, "It is made anew").get("of") == digest(videos):
+                continue
+        gone += [data, record]
+    return gone
 
 
 def writable_cache(artifacts: Path, run: Path) -> Path:

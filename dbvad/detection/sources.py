@@ -59,7 +59,7 @@ def read_sources(paths: Sequence[Path], cache: HashCache, tick: Callable[[int, i
     for path in paths:
         found.setdefault(id_of(path, root), []).append(path)
     sizes = {path: path.stat().st_size for path in paths if path.is_file()}
-    unread = {path: size for path, size in sizes.items() if not cache.is_fresh(_key(path), stamp_of(path))}
+    unread = {path: size for path, size in sizes.items() if cache.fresh(_key(path), stamp_of(path)) is None}
     done, sources = 0, []
     with ThreadPoolExecutor(HASH_THREADS) as threads:
         hashed = threads.map(lambda same: _hashed(same, cache), found.values())

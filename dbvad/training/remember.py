@@ -73,12 +73,7 @@ def judged(means: Tensor, texts: Tensor, labels: Tensor, rng: np.random.Generato
 
 def video_means(data: TrainingData, videos: np.ndarray) -> Tensor:
     """Mean feature of each of `videos` over its snippets and crops: (N, D) float32."""
-    features = data.features
-    means = np.empty((len(videos), features.rows.shape[1]), np.float32)
-    for row, video in enumerate(videos):
-        first, count = features.offsets[video], features.lengths[video] * features.crops
-        means[row] = features.rows[first:first + count].mean(axis=0, dtype=np.float32)
-    return torch.from_numpy(means)
+    return torch.from_numpy(np.stack([data.features.mean(video) for video in videos]))
 
 
 @torch.no_grad()

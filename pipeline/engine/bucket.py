@@ -58,27 +58,33 @@ class Bucket:
         return [self.root / name for name in self._listing(folder)]
 
     def size(self, path: Path) -> int:
-        return self._seen(path).size
+        return self._seen(self._name(path)).size
 
     def exists(self, path: Path) -> bool:
         try:
-            self._seen(path)
+            self._seen(self._name(path))
         except FileNotFoundError:
             return False
         return True
+
+    def stamp(self, path: str) -> tuple[bytes, int]:
+        try:
+            return self._seen(path.removeprefix(f"{self.root}/")).etag.encode(), 0
+        except FileNotFoundError:
+            return b"", 0
 
     def seal(self, path: Path) -> Seal:
         name = self._name(path)
         if self._asks(name):
             return self._read_seal(name)[1]
-        etag = self._seen(path).etag
+        etag = self._seen(name).etag
         self._read_seals(name.partition("/")[0])
         return self.mirror.seal(name, etag) or self._read_seal(name)[1]
 
     def fetch(self, path: Path) -> Path:
         name = self._name(path)
         here = self.mirror.etag(name)
-        if not self._asks(name) and here == self._seen(path).etag:
+        if not self._asks(name) and here == self._seen(name).etag:
             return path
         if (answer := self.objects.get(_key(name), unless=here)) is not None:
             with atomic_file(path) as temporary:
@@ -89,7 +95,7 @@ class Bucket:
 
     def fetch_all(self, paths: Iterable[Path]) -> None:
         wanted = [path for path in paths if self.live or self.exists(path)]
-        size = 0 if self.live else sum(self._seen(path).size for path in wanted)
+        size = 0 if self.live else sum(self.size(path) for path in wanted)
         if size > self.mirror.bound:
             raise StorageError(f"{size / 1e9:.1f} GB of {self} are to be here at a time, and their mirror may hold "
                                f"{self.mirror.bound / 1e9:g}: ask for fewer stages or videos, or set DBVAD_MIRROR_GB")
@@ -130,15 +136,14 @@ class Bucket:
         """Whether the store is asked, and no listing. Files beside the folders of the shards are few."""
         return self.live or "/" not in name
 
-    def _seen(self, path: Path) -> Seen:
+    def _seen(self, name: str) -> Seen:
         """Raises FileNotFoundError."""
-        name = self._name(path)
         if self._asks(name):
             return self.objects.head(_key(name))
         try:
             return self._listing_of(name)[name]
         except KeyError:
-            raise FileNotFoundError(f"no object {self.shown(path)}") from None
+            raise FileNotFoundError(f"no object {self.objects.shown(name)}") from None
 
     def _listing_of(self, name: str) -> dict[str, Seen]:
         return {} if self._asks(name) else self._listing(name.partition("/")[0])

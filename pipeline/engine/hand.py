@@ -21,6 +21,7 @@ class Report:
     seconds: float = 0.0
     rows: int = 0
     peak_mb: float = 0.0  # the most memory that the child has ever held
+    cpu_s: float = 0.0  # processor time of the child since its last report
     fault: dict[str, str] = field(default_factory=dict)
 
 

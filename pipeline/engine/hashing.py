@@ -9,6 +9,7 @@ from pipeline.engine.files import Damaged, read_record, write_record
 
 CHUNK = 4 << 20
 Stamp = tuple[int, int | str]  # bytes, and what changes with the content: time of change, ETag
+UNKNOWN: list[int | str] = [-1, -1, ""]
 
 
 def hash_file(path: Path) -> str:
@@ -39,9 +40,10 @@ class HashCache:
             self.known = read_record(path, "Nothing needs doing")["files"]
         self.changed = False
 
-    def is_fresh(self, key: str, stamp: Stamp) -> bool:
-        """Whether the hash under `key` can be told without reading the file."""
-        return self.known.get(key, [])[:2] == list(stamp)
+    def fresh(self, key: str, stamp: Stamp) -> str | None:
+        """The hash under `key` if it can be told without reading the file."""
+        size, changed, found = self.known.get(key, UNKNOWN)
+        return str(found) if size == stamp[0] and changed == stamp[1] else None
 
     def hash(self, key: str, path: Path, read: Callable[[Path], str] = hash_file) -> str:
         """The hash of the file at `path`. Raises OSError."""
@@ -49,10 +51,12 @@ class HashCache:
 
     def remembered(self, key: str, stamp: Stamp, read: Callable[[], str]) -> str:
         """The hash of what has this stamp; `read` tells it where it is not known."""
-        if not self.is_fresh(key, stamp):
-            self.known[key] = [*stamp, read()]
+        found = self.fresh(key, stamp)
+        if found is None:
+            found = read()
+            self.known[key] = [*stamp, found]
             self.changed = True
-        return str(self.known[key][2])
+        return found
 
     def save(self) -> None:
         """Write the cache whole or not at all; nothing if nothing changed."""

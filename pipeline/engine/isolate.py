@@ -148,10 +148,13 @@ def _main(stage: Stage, store: Store, connection: Connection, log: str, parent: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
     _redirect_output(log)
-    lock = threading.Lock()
+    lock, began, told_s = threading.Lock(), time.monotonic(), 0.0
 
     def say(report: Report) -> None:
+        nonlocal told_s
         with lock, suppress(BrokenPipeError, OSError):
+            if report.kind not in ("note", "begun"):  # several videos at a time share a process: none is lost
+                report.cpu_s, told_s = time.process_time() - told_s, time.process_time()
             connection.send(report)
 
     def note(text: str) -> None:
@@ -160,7 +163,7 @@ def _main(stage: Stage, store: Store, connection: Connection, log: str, parent: 
     try:
         with stage.open(note) as worker, ThreadPoolExecutor(stage.concurrency) as threads:
             here = {"version": stage.version, "contract": stage.contract.version, "params": stage.identity()}
-            say(Report("ready"))
+            say(Report("ready", seconds=time.monotonic() - began))
             while (unit := _receive(connection)) is not None:
                 if other := changes(unit.basis, {**unit.basis, **here}):  # an upgrade on the way, or another node's
                     say(_failure(StageError(OTHER_VERSIONS.format("; ".join(other))), unit.video_id))

@@ -30,9 +30,12 @@ from pipeline.engine.store import Store
 LISTEN_S = 0.2  # how long an actor waits for word of a child that could take more units
 BUSY_S = 5.0  # and of one that could not
 STOP_S = 5.0  # for a child to release its model or server
-SETTLE_S = 5.0  # to be placed on a node that has room; an actor that takes longer waits for something
+SETTLE_S = 5.0  # for an actor to get a place on a node that has room
+TAKEN_S = 20.0  # after which it is said that the nodes are taken
+LOOK_S = 1.0  # between two looks at who waits
 CONNECT_S = 5.0
 JOIN_S = 60.0  # a cluster answers in one
+NOT_THERE = "a worker cannot start ({}): install dbvad[ray] on every node, in the version that this machine has"
 WITH_NODE = ("more than once a node was lost that worked on it: see whether it takes the node's memory; then run with "
              "--retry-failed")
 
@@ -58,6 +61,7 @@ def on_ray(log: Path, cluster: RayCluster, needs: Mapping[str, Needs]) -> Iterat
     said = log.with_suffix(".ray.log")
     try:
         with open(said, "w", encoding="utf-8") as words, redirect_stdout(words), redirect_stderr(words):
+            _reach(cluster.address)
             import ray
 
             try:
@@ -74,7 +78,8 @@ def on_ray(log: Path, cluster: RayCluster, needs: Mapping[str, Needs]) -> Iterat
             said.unlink()
 
 
-def _join(address: str) -> None:
+def _reach(address: str) -> None:
+    """Raises NoCluster if nobody listens there."""
     if address != "auto":
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
@@ -85,6 +90,10 @@ def _join(address: str) -> None:
         except OSError as error:
             raise NoCluster(f"no Ray cluster at {address} ({error.strerror or error}): start one there with `ray start "
                             "--head`, or name another by --address") from None
+
+
+def _join(address: str) -> None:
+    """Become a driver of the cluster. Raises NoCluster."""
     answer: list[Exception | None] = []
     thread = threading.Thread(target=lambda: answer.append(_init(address)), daemon=True)
     thread.start()  # for ever, Ray waits for a word from whatever listens there
@@ -132,6 +141,7 @@ class Crew:
 
     def __init__(self, log: Path, wait_s: float, needs: Mapping[str, Needs]) -> None:
         self.log, self.wait_s, self.needs = log, wait_s, needs
+        self.looked = 0.0
         self.told: dict[str, str] = {}  # by stage, what it was last said to wait for
 
     def hire(self, stage: Stage, store: Store, log: Path) -> "Away":
@@ -158,6 +168,9 @@ class Crew:
 
     def _look_after(self, hands: Sequence["Away"]) -> None:
         """Say which stages wait for a place on a node, and for what; let idle hands make room for them."""
+        if time.monotonic() - self.looked < LOOK_S:
+            return
+        self.looked = time.monotonic()
         at_work = {hand.stage.name for hand in hands if hand.placed}
         waiting = {hand.stage.name: hand for hand in reversed(hands)
                    if not hand.placed and hand.stage.name not in at_work and hand.waited() > SETTLE_S}
@@ -167,11 +180,11 @@ class Crew:
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         for name, hand in waiting.items():
-            why = lacking(name, hand.wanted, nodes)
-            if self.told.get(name) != why:
+            why, there = lacking(name, hand.wanted, nodes), any(fits(hand.wanted, node) for node in nodes)
+            if self.told.get(name) != why and (not there or hand.waited() > TAKEN_S):
                 self.told[name] = why
                 hand.own.append(Report("note", fault={"reason": why}))
-            if not any(fits(hand.wanted, node) for node in nodes) and hand.waited() > self.wait_s:
+            if not there and hand.waited() > self.wait_s:
                 hand.own.append(Report("stage_error", fault={"reason": why}))
         for hand in hands:
             if hand.placed and hand.idle:
@@ -222,21 +235,27 @@ class Away(Hand):
         try:
             said = ray.get(call)
         except RayActorError as error:
-            return Heard(own, Loss("node", self._whose_end(error), WITH_NODE))
+            if not error.actor_init_failed:
+                return Heard(own, Loss("node", self._end(), WITH_NODE))
+            said = self._broken(NOT_THERE.format(_first(error)))
         except Exception as error:  # the code there is not the code here, or Ray's own trouble
-            said = Heard([Report("stage_error", fault={"reason": _first(error)})])
+            said = self._broken(_first(error))
         if isinstance(said, str):  # the name of its node
             self.node, self.placed, said = said, True, Heard()
         for report in said.reports:
-            if report.kind == "stage_error" and self.node:
+            if report.kind == "stage_error" and self.node not in report.fault["reason"]:
                 report.fault["reason"] += f" (on node {self.node})"
             self.account(report)
         return Heard(own + said.reports, said.loss)
 
-    def _whose_end(self, error: Exception) -> str:
-        if not self.node:
-            return f"a worker of {self.stage.name} could not start: {_first(error)}"
-        return f"node {self.node} or a worker on it was lost"
+    def _broken(self, reason: str) -> Heard:
+        """The stage cannot go on, and of no video that it holds anything more will be heard."""
+        return Heard([Report("stage_error", video_id, fault={"reason": reason}) for video_id in [*self.units] or [""]])
+
+    def _end(self) -> str:
+        if self.node:
+            return f"node {self.node} or a worker on it was lost"
+        return f"a worker of {self.stage.name} was lost before it could begin"
 
     def stop(self) -> None:
         """Have the child end; its actor says so. One without a place leaves the queue for it."""
@@ -274,7 +293,7 @@ class Post:
 
         self.node = f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
         if isinstance(store.place, Folder) and not run_log.exists():
-            return _unseen(self.node, store.root, "the artifacts folder")
+            return Heard([_unseen(self.node, store.root, "the artifacts folder")])
         self.child = Local().hire(stage, store, log)
         return self.node
 
@@ -283,10 +302,12 @@ class Post:
 
         An order says whether the run saw the video: what is there and cannot be seen from here is no fault of it.
         """
-        for unit, seen in orders:
-            if seen and not unit.source.path.exists():
-                return _unseen(self.node, unit.source.path, f"the video {unit.video_id}")
-            self.child.send(unit)
+        unseen = [unit for unit, seen in orders if seen and not unit.source.path.exists()]
+        for unit, _ in orders:
+            if unit not in unseen:
+                self.child.send(unit)
+        if unseen:
+            return Heard([_unseen(self.node, unit.source.path, "the video", unit.video_id) for unit in unseen])
         until = time.monotonic() + seconds
         while True:
             heard = self.child.hear()
@@ -301,13 +322,13 @@ class Post:
         return Heard(loss=Loss("crash", "it was told to end", ""))
 
 
-def _unseen(node: str, path: Path, what: str) -> Heard:
+def _unseen(node: str, path: Path, what: str, video_id: str = "") -> Report:
     reason = (f"node {node} does not see {what}, {path}: videos and artifacts must lie in folders that all nodes share "
               "under one path (NFS or alike)")
-    return Heard([Report("stage_error", fault={"reason": reason})])
+    return Report("stage_error", video_id, fault={"reason": reason})
 
 
 def _first(error: Exception) -> str:
-    """The line of an error of Ray that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if "Traceback" in str(error) else lines[0]) if lines else type(error).__name__
+    """The line of an error that says what is wrong: the last where Ray tells of one elsewhere, with all its calls."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if "ray::" in lines[0] else 0]

@@ -7,6 +7,7 @@ holds a path need not know which of the two it is, and only `place_of` asks.
 import hashlib
 import os
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ORIGIN = ".origin.json"  # in a mirror's folder: of what it is one
 WHOLE = "whole"
+STAMP = struct.Struct("<QQqq")  # inode, size, time of change (mtime), time of status change (ctime)
 FORGET = "Delete this folder, it is a mirror of what lies elsewhere, and run it again"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # of a bucket, by S3's rules
 
@@ -79,6 +81,13 @@ class Place(Protocol):
         ...
 
     def exists(self, path: Path) -> bool: ...
+
+    def stamp(self, path: str) -> tuple[bytes, int]:
+        """What changes with a file's content, b"" where there is no file; and when it did (ctime in ns).
+
+        Within one tick of a clock a file can change twice; an ETag always changes, and has no time: 0.
+        """
+        ...
 
     def seal(self, path: Path) -> Seal:
         """The seal of a file, which says how it was made; the file itself need not come. Raises Unsealed, OSError."""
@@ -137,6 +146,13 @@ class Folder:
 
     def exists(self, path: Path) -> bool:
         return path.exists()
+
+    def stamp(self, path: str) -> tuple[bytes, int]:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return b"", 0
+        return STAMP.pack(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_ctime_ns
 
     def seal(self, path: Path) -> Seal:
         with open(path, "rb") as file:

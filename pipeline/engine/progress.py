@@ -18,10 +18,13 @@ PLAIN_EVERY_S = 5.0
 
 
 class Reporter:
-    """Context manager over one run. `totals`: videos to do by stage; stages with none are not shown."""
+    """Context manager over one run. `totals`: videos to do by stage; stages with none are not shown.
 
-    def __init__(self, console: Console, log: Path, totals: Mapping[str, int]) -> None:
-        self.console = console
+    `about`: what else the log is to say of the run.
+    """
+
+    def __init__(self, console: Console, log: Path, totals: Mapping[str, int], about: Mapping[str, Any] = {}) -> None:
+        self.console, self.about = console, about
         console.file = console.file  # the terminal, whatever an engine does with sys.stdout to keep a library off it
         self.totals = {stage: n for stage, n in totals.items() if n}
         self.finished = dict.fromkeys(self.totals, 0)
@@ -40,7 +43,7 @@ class Reporter:
                 console=console, expand=True)
 
     def __enter__(self) -> "Reporter":
-        self.write("run_begun", totals=self.totals)
+        self.write("run_begun", totals=self.totals, **self.about)
         if self.progress:
             for stage, total in self.totals.items():
                 self.tasks[stage] = self.progress.add_task(stage, total=total, bad="", start=False)
@@ -55,10 +58,11 @@ class Reporter:
             self.log.close()
 
     def unit(self, stage: str, video_id: str, outcome: str, seconds: float = 0.0, rows: int = 0, reason: str = "",
-             remedy: str = "", peak_mb: float = 0.0) -> None:
-        """A unit ended: `outcome` is done, quarantined, blocked or failed; `peak_mb`: its process's most memory."""
+             remedy: str = "", peak_mb: float = 0.0, cpu_s: float = 0.0) -> None:
+        """A unit ended: `outcome` is done, quarantined, blocked or failed; `peak_mb`: its process's most memory;
+        `cpu_s`: its process's time on processors since the unit before."""
         self.write("unit", stage=stage, video_id=video_id, outcome=outcome, seconds=round(seconds, 4), rows=rows,
-                   peak_mb=round(peak_mb), reason=reason)
+                   peak_mb=round(peak_mb), cpu_s=round(cpu_s, 4), reason=reason)
         self.finished[stage] += 1
         self.measured.setdefault(stage, time.monotonic())
         if outcome == "quarantined":

@@ -19,8 +19,9 @@ from pipeline.engine.lock import at_work
 from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
+from pipeline.engine.spawn import cores
 from pipeline.engine.stage import Source, Stage
-from pipeline.engine.store import Store
+from pipeline.engine.store import Store, file_name
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
 
 POLL_S = 0.2  # how often it is looked after hands that say nothing
@@ -65,7 +66,7 @@ class Run:
         self.suspects: set[tuple[str, str]] = set()  # were in flight together when their hand had to go
         self.moves: Counter[tuple[str, str]] = Counter()  # how often the node was lost that worked on a unit
         self.lost_nodes: set[str] = set()  # of which the user knows
-        self.unlucky: Counter[str] = Counter()  # hands lost with their node, with none in between that got ready
+        self.unlucky: Counter[str] = Counter()  # hands lost before they were ready, with none in between that was
         self.alike: Counter[str] = Counter()
         self.outcome = Outcome()
         self.units = {(unit.stage, unit.video_id): unit for unit in units}
@@ -139,11 +140,12 @@ class Run:
         unit = self.units.get((name, report.video_id))
         if report.kind == "ready":
             self.unlucky[name] = 0
+            self.reporter.write("opened", stage=name, seconds=round(report.seconds, 3), cpu_s=round(report.cpu_s, 3))
         elif report.kind == "done" and unit:
             self.alike[name] = 0
-            self._ended(unit, "done", report.seconds, report.rows, peak_mb=report.peak_mb)
+            self._ended(unit, "done", report.seconds, report.rows, peak_mb=report.peak_mb, cpu_s=report.cpu_s)
         elif report.kind == "bad" and unit:
-            self._quarantine(unit, report.fault, report.seconds)
+            self._quarantine(unit, report.fault, report.seconds, report.cpu_s)
         elif report.kind == "note":
             self.reporter.note(f"{name}: {report.fault['reason']}", style="dim")
         elif report.kind == "stage_error":
@@ -193,12 +195,12 @@ class Run:
         if loss.reason not in self.lost_nodes:
             self.lost_nodes.add(loss.reason)
             self.reporter.note(f"{loss.reason}: what it had in hand is handed out anew", style="yellow")
-        self.unlucky[hand.stage.name] += 1
+        self.unlucky[hand.stage.name] += not hand.ready
         if self.unlucky[hand.stage.name] >= ALIKE:
-            self._break(hand.stage.name, f"{ALIKE} workers in a row were lost, the last as {loss.reason}: "
-                                         f"{loss.remedy}")
+            self._break(hand.stage.name, f"{ALIKE} workers in a row were lost before they could begin, the last: "
+                                         f"{loss.reason}; see what ends them on their nodes")
 
-    def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0) -> None:
+    def _quarantine(self, unit: Unit, fault: dict[str, str], seconds: float = 0.0, cpu_s: float = 0.0) -> None:
         try:
             self.store.quarantine(unit.stage, unit.video_id, fingerprint=unit.fingerprint, **fault)
         except (OSError, StorageError) as error:
@@ -207,17 +209,17 @@ class Run:
             return
         self.outcome.quarantined.add(unit.video_id)
         reason = f"{fault['kind']}: {fault['reason']}"
-        self._ended(unit, "quarantined", seconds, reason=reason, remedy=fault["remedy"])
+        self._ended(unit, "quarantined", seconds, reason=reason, remedy=fault["remedy"], cpu_s=cpu_s)
         self.alike[unit.stage] += fault["kind"] in UNFORESEEN
         if self.alike[unit.stage] >= ALIKE:
             self._break(unit.stage, f"{ALIKE} videos in a row failed, the last with {reason}; once mended, run with "
                                     "--retry-failed")
 
     def _ended(self, unit: Unit, outcome: str, seconds: float = 0.0, rows: int = 0, reason: str = "",
-               remedy: str = "", peak_mb: float = 0.0) -> None:
+               remedy: str = "", peak_mb: float = 0.0, cpu_s: float = 0.0) -> None:
         self.left[unit.stage] -= 1
         self.outcome.counts[unit.stage, outcome] += 1
-        self.reporter.unit(unit.stage, unit.video_id, outcome, seconds, rows, reason, remedy, peak_mb)
+        self.reporter.unit(unit.stage, unit.video_id, outcome, seconds, rows, reason, remedy, peak_mb, cpu_s)
         if outcome == "done":
             self.store.release(unit.stage, unit.video_id)
         for name in self.order:
@@ -283,17 +285,22 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         units, blocked = todo(plan, options)
         units = limited(units, limit)
         again = {(unit.stage, unit.video_id) for unit in units}
-        before = {unit.video_id for key, unit in plan.items()
-                  if unit.state is State.QUARANTINED and asked_for(unit, options) and key not in again}
+        before = {unit.video_id for unit in plan.not_done()
+                  if unit.state is State.QUARANTINED and asked_for(unit, options)
+                  and (unit.stage, unit.video_id) not in again}
         if not units:
             return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, wanting(blocked))
         run_id = "-".join([time.strftime("%Y%m%dT%H%M%S"), str(os.getpid()), *([options.shard.name] if options.shard
                                                                               else [])])
         logs = store.root / "runs" / run_id
-        totals = {stage.name: sum(unit.stage == stage.name for unit in units) for stage in stages}
+        per_stage = Counter(unit.stage for unit in units)
+        totals = {name: per_stage[name] for name in names}
         log = logs.with_suffix(".jsonl")
+        about = {"cores": cores() if engine is local else 0,
+                 "slots": {stage.name: stage.workers * stage.concurrency for stage in stages},
+                 "inputs": {stage.name: stage.inputs for stage in stages}}
         try:
-            with Reporter(console, log, totals) as reporter, engine(log) as executor:
+            with Reporter(console, log, totals, about) as reporter, engine(log) as executor:
                 outcome = Run(stages, units, store, reporter, options, executor, logs).run()
         finally:
             if tidy:
@@ -311,7 +318,9 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
 
 def _tidy_quarantine(plan: Plan, store: Store) -> None:
     """Release videos whose shard is there: an interrupted run published it and had no time to."""
-    if store.shards("quarantine"):
-        for unit in plan.values():
-            if unit.state is State.DONE:
-                store.release(unit.stage, unit.video_id)
+    aside = {str(path) for path in store.shards("quarantine")}
+    for name, undone in plan.undone.items() if aside else ():
+        folder = store.root / "quarantine" / name
+        for number, source in enumerate(plan.sources):
+            if number not in undone and f"{folder}/{file_name(source.video_id)}.parquet" in aside:
+                store.release(name, source.video_id)

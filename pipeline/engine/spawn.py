@@ -15,6 +15,11 @@ SPAWN = mp.get_context("spawn")
 INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def interrupts_held() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM wait while a child is started: a half-started one would be in nobody's hands.

@@ -82,7 +82,7 @@ class Store:
 
         Names that are too long, or hold a backslash (which DuckDB takes for a slash), end in a hash of themselves.
         """
-        return self.root / stage / f"{_file_name(video_id)}.parquet"
+        return self.root / stage / f"{file_name(video_id)}.parquet"
 
     def publish(self, contract: Contract, video_id: str, rows: pa.Table | Iterable[pa.Table], *, fingerprint: str,
                 basis: dict[str, Any], meta: dict[str, Any] | None = None) -> int:
@@ -315,7 +315,7 @@ class Store:
 
     def quarantine_path(self, stage: str, video_id: str) -> Path:
         """Where the quarantine row of a video for a stage is or will be."""
-        return self.root / "quarantine" / stage / f"{_file_name(video_id)}.parquet"
+        return self.root / "quarantine" / stage / f"{file_name(video_id)}.parquet"
 
 
 @contextmanager
@@ -360,7 +360,10 @@ def _check_owner(table: pa.Table, contract: Contract, video_id: str) -> None:
             raise ContractError(f"{contract.artifact}.video_id: a row of {owner!r} in the shard of {video_id!r}")
 
 
-def _file_name(video_id: str) -> str:
+def file_name(video_id: str) -> str:
+    """The path of a video's shard below its stage's folder, without suffix."""
+    if len(os.fsencode(video_id)) <= NAME_BYTES and "\\" not in video_id:
+        return video_id
     parts = []
     for part in video_id.split("/"):
         raw = os.fsencode(part)

@@ -24,19 +24,26 @@ class Options:
 
 def todo(plan: Plan, options: Options) -> tuple[list[Unit], list[tuple[Unit, str]]]:
     """Which units a run carries out, in order, and which it would but cannot, with the reason."""
-    runs: dict[tuple[str, str], Unit] = {}
-    blocked: dict[tuple[str, str], str] = {}
-    for key, unit in plan.items():
-        if not asked_for(unit, options) or not _wanted(unit, options):
+    runs: list[Unit] = []
+    blocked: list[tuple[Unit, str]] = []
+    for number in range(len(plan.sources)) if options.force else plan.numbers_not_done():
+        if not _speaks_of(plan.sources[number].video_id, options):
             continue
-        inputs = [(name, unit.video_id) for name in unit.inputs]
-        obstacle = next((blocked.get(above) or _obstacle(plan[above]) for above in inputs
-                         if above not in runs and plan[above].state is not State.DONE), None)
-        if obstacle is None:
-            runs[key] = unit
-        else:
-            blocked[key] = obstacle
-    return list(runs.values()), [(plan[key], reason) for key, reason in blocked.items()]
+        begins: set[str] = set()
+        cannot: dict[str, str] = {}
+        units = {name: plan.unit(name, number) for name in plan.stages}
+        for name, unit in units.items():
+            if name not in options.stages or not _wanted(unit, options):
+                continue
+            obstacle = next((cannot.get(above) or _obstacle(units[above]) for above in unit.inputs
+                             if above not in begins and units[above].state is not State.DONE), None)
+            if obstacle is None:
+                begins.add(name)
+                runs.append(unit)
+            else:
+                cannot[name] = obstacle
+                blocked.append((unit, obstacle))
+    return runs, blocked
 
 
 def limited(units: list[Unit], limit: int | None) -> list[Unit]:
@@ -47,8 +54,12 @@ def limited(units: list[Unit], limit: int | None) -> list[Unit]:
 
 def asked_for(unit: Unit, options: Options) -> bool:
     """Whether the options speak of a unit, whatever its state."""
-    return (unit.stage in options.stages and (options.videos is None or unit.video_id in options.videos)
-            and (options.shard is None or options.shard.holds(unit.video_id)))
+    return unit.stage in options.stages and _speaks_of(unit.video_id, options)
+
+
+def _speaks_of(video_id: str, options: Options) -> bool:
+    return ((options.videos is None or video_id in options.videos)
+            and (options.shard is None or options.shard.holds(video_id)))
 
 
 def _wanted(unit: Unit, options: Options) -> bool:

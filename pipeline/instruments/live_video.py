@@ -18,6 +18,7 @@ from zlib import crc32
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from pipeline.instruments import video
 from pipeline.instruments._pyav import picture
@@ -76,6 +77,7 @@ class LiveStream:
         self.time = StreamTime(1 / fps if fps else 1 / 25)
         self.counts: Counter[str] = Counter()
         self._size: tuple[int, int] | None = None
+        self._scaler = VideoReformatter()
         self._turn = picture.UPRIGHT
         self._untimed = container.format.name in UNTIMED
         self._last_pts = -1
@@ -137,7 +139,7 @@ class LiveStream:
 
     def _picture(self, frame: Any, turn: picture.Turn) -> np.ndarray:
         shown = picture.shown_size(frame, self.stream.sample_aspect_ratio, turn)
-        return picture.image(frame, video._shrunk(*shown, self._short_side), turn)
+        return picture.image(frame, video._shrunk(*shown, self._short_side), turn, self._scaler)
 
     def _wait(self, stream_s: float) -> None:
         now = time.monotonic()

@@ -1,7 +1,10 @@
 """Video in: surveying, and decoding with exact frame indices and times. The one door to decord and PyAV.
 
-Both decoders give the same frames. decord takes the usual files (mp4, mkv, webm, avi; H.264, HEVC, MPEG-4, VP8, VP9,
-MJPEG). PyAV takes what decord gets wrong, all measured on videos whose frames show their number:
+Both decoders give the same frames. decord makes a picture of every frame that it decodes, PyAV of those that are
+wanted: where frames are left out PyAV reads all files, in half of decord's CPU time (bench/decode.py). Where all are
+wanted decord, which makes the pictures in a thread beside its user's, takes the usual files (mp4, mkv, webm, avi;
+H.264, HEVC, MPEG-4, VP8, VP9, MJPEG). PyAV takes what decord gets wrong, all measured on videos whose frames show their
+number:
 
 - MPEG-TS starts some frames late, AV1 does not open;
 - an edit list (an editor's trim), or a start inside a group of pictures: decord counts frames that are never shown and
@@ -12,7 +15,7 @@ MJPEG). PyAV takes what decord gets wrong, all measured on videos whose frames s
 - anything large: decord's reader runs ahead of its user without bound, first in packets, then in decoded frames. One
   frame read and 5 s of pause cost 0.8 GB on one minute of 720p scaled to 568x320. No option limits that, and only the
   size of the video does, so `auto` gives decord only videos that fit into PREFETCH_BYTES whole. The rule depends on
-  the file alone, never on timing, so the same file is always decoded by the same library.
+  the file and the stride alone, never on timing, so the same file is always decoded by the same library.
 
 decord is read with `next()` only: its seeking and batch calls return wrong frames on avi, HEVC and open-GOP H.264.
 """
@@ -39,7 +42,7 @@ __all__ = ["Decoder", "Decoding", "Frame", "Probe", "VideoError", "decode", "ide
 
 Decoder = Literal["auto", "decord", "pyav"]
 
-RULE = 2  # raised when `auto` decides otherwise or an image comes out otherwise
+RULE = 3  # raised when `auto` decides otherwise or an image comes out otherwise
 CONTAINERS = {MP4, MATROSKA, AVI}
 CODECS = {"h264", "hevc", "mpeg4", "vp8", "vp9", "mjpeg"}
 PREFETCH_BYTES = 160 << 20  # chosen here: with the libraries of a decode process (about 120 MB) well under 400 MB
@@ -155,7 +158,7 @@ def decode(path: Path | str, *, stride: int = 1, short_side: int | None = None, 
     path = Path(path)
     found = survey(path)
     size = _shrunk(found.probe.width, found.probe.height, short_side)
-    if decoder == "pyav" or _beyond_decord(found, size):
+    if decoder == "pyav" or (decoder == "auto" and stride > 1) or _beyond_decord(found, size):
         return Decoding(path, stride, size, found, "pyav", forced=False)
     objection = _objection(path, found, size, bounded=decoder == "auto")
     if objection and decoder == "decord":

@@ -1,5 +1,6 @@
 """The dataset section of stages.yaml, and the listing of its videos."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,15 @@ from pipeline.engine.stage import BadVideo, Source
 from pipeline.lists.remarks import Remark
 from pipeline.stages.labels import (
     SPLITS,
+    VIDEO_SUFFIXES,
+    Facts,
     Reader,
     from_csv,
     from_folders,
     from_ucf_crime,
     from_xd_violence,
 )
-from pipeline.stages.video_files import VideoFile, files_of
+from pipeline.stages.video_files import VideoFile, files_of, video_id
 from pipeline.words import counted
 
 HASH_THREADS = 4
@@ -108,61 +111,48 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
     others: Counter[str] = Counter()
     found: dict[str, list[VideoFile]] = defaultdict(list)
     for file in files_of(root):
-        if file.hidden:
+        above, _, name = file.name.rpartition("/")
+        suffix = os.path.splitext(name)[1].lower()
+        if name.startswith(".") or above.startswith(".") or "/." in above:
             others["hidden"] += 1
-        elif file.may_be_video() or (dataset.names_files and read(file.video_id) is not None):
-            found[file.video_id].append(file)
+        elif suffix in VIDEO_SUFFIXES or file.looks_like_video() or (
+                dataset.names_files and read(video_id(file.name)) is not None):
+            found[video_id(file.name)].append(file)
         else:
-            others[file.path.suffix.lower() or "without suffix"] += 1
+            others[suffix or "without suffix"] += 1
     if not found:
         raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
                           f"stages.yaml to the folder of your videos")
-    files = [(video_id, same[0]) for video_id, same in sorted(found.items())]
-    read = read.over(found)
-    sizes = {video_id: _unread(video_id, file, cache) for video_id, file in files}
-    total, done = sum(sizes.values()), 0
-
-    def hashed(item: tuple[str, VideoFile]) -> tuple[str, BadVideo | None]:
-        video_id, file = item
-        if problem := file.problem():
-            return "", problem
-        try:
-            return cache.remembered(video_id, file.stamp(), file.read_hash), None
-        except FileNotFoundError:
-            return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
-                                "put the video there, or remove the link")
-        except OSError as error:
-            return "", BadVideo("unreadable", f"cannot be read: {error.strerror or error}",
-                                "make the file readable, or remove it")
-
-    sources = []
+    files = {name: found[name][0] for name in sorted(found)}
+    read = read.over(files)
+    known = {name: cache.fresh(name, file.stamp) or "" for name, file in files.items()}
+    unread = {name: file for name, file in files.items() if not known[name]}
+    total, done = sum(file.stamp[0] for file in unread.values()), 0
+    read_now: dict[str, tuple[str, BadVideo | None]] = {}
     with ThreadPoolExecutor(HASH_THREADS) as threads:
-        for (video_id, file), (digest, problem) in zip(files, threads.map(hashed, files), strict=True):
-            done += sizes[video_id]
+        hashed = threads.map(lambda item: item[1].read(item[0], cache), unread.items())
+        for (name, file), answer in zip(unread.items(), hashed, strict=True):
+            read_now[name] = answer
+            done += file.stamp[0]
             tick(done, total)
-            facts = read(video_id)
-            if problem is None and len(found[video_id]) > 1:
-                problem = BadVideo("same_name", "two files have this name, in two forms of Unicode",
-                                   "rename one of them")
-            if facts is None and problem is None:
-                problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
-                                   _LABEL_REMEDY[dataset.labels])
-            given = {"split": facts.split, "labels": list(facts.labels)} if facts else {"split": "", "labels": []}
-            size = file.stamp()[0] if problem is None else 0
-            # what cannot be read is known by its problem: another problem is looked at anew
-            sources.append(Source(video_id, file.path, digest or str(problem), size, given, problem,
-                                  stored=file.stored))
+    sources, shared = [], dict[Facts | None, dict[str, Any]]()  # a million videos share few facts
+    for name, file in files.items():
+        digest, problem = read_now.get(name, (known[name], None))
+        facts = read(name)
+        if problem is None and len(found[name]) > 1:
+            problem = BadVideo("same_name", "two files have this name, in two forms of Unicode",
+                               "rename one of them")
+        if facts is None and problem is None:
+            problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
+                               _LABEL_REMEDY[dataset.labels])
+        if facts not in shared:
+            shared[facts] = {"split": facts.split if facts else "", "labels": list(facts.labels) if facts else []}
+        # what cannot be read is known by its problem: another problem is looked at anew
+        size = 0 if problem else file.stamp[0]
+        sources.append(Source(name, file.path, digest or str(problem), size, shared[facts], problem,
+                              stored=file.stored))
     cache.save()
     return Listing(sources, others, read.remarks())
-
-
-def _unread(video_id: str, file: VideoFile, cache: HashCache) -> int:
-    """Bytes that have to be read to know a file's hash."""
-    try:
-        stamp = file.stamp()
-    except OSError:
-        return 0
-    return 0 if file.problem() or cache.is_fresh(video_id, stamp) else stamp[0]
 
 
 def told(others: Counter[str]) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pipeline.contracts import DECODE
 from pipeline.engine.cluster import Needs
+from pipeline.engine.spawn import cores
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
 from pipeline.engine.store import Store
 
@@ -24,7 +25,7 @@ class DecodeParams(Needs):
     short_side: int = Field(336, ge=16)
     quality: int = Field(90, ge=1, le=100)
     decoder: Literal["auto", "decord", "pyav"] = "auto"
-    workers: int = Field(2, ge=1)
+    workers: int = Field(default_factory=cores, ge=1)
     timeout_s: float = Field(1800, gt=0)
     memory_mb: int = Field(1500, gt=0)
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline.contracts import INGEST
 from pipeline.engine.cluster import Needs
+from pipeline.engine.spawn import cores
 from pipeline.engine.stage import BadVideo, Note, Product, Source, Worker
 from pipeline.engine.store import Store
 
@@ -18,7 +19,7 @@ REMARKED = 10  # videos of whose oddities one process speaks: a whole folder of 
 class IngestParams(Needs):
     """How ingest runs; nothing here changes what comes out."""
 
-    workers: int = Field(2, ge=1)
+    workers: int = Field(default_factory=cores, ge=1)
     timeout_s: float = Field(600, gt=0)  # a file is read whole, perhaps over a network
     memory_mb: int = Field(1000, gt=0)
 

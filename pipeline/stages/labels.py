@@ -68,36 +68,53 @@ class _Folders:
     level: int | None = None  # of the label among the folders that are no split; None: as far as one video shows it
     splits: tuple[str, ...] = ()  # of all videos, as their folders call them
     spelling: Mapping[str, str] = field(default_factory=dict)  # label -> the one that holds
+    by_folder: dict[str, Facts | None] = field(default_factory=dict, repr=False, compare=False)  # what was read of it
 
     def __call__(self, video_id: str) -> Facts | None:
-        before, split, after = _around_split(video_id)
+        found = self._in_folder(_folder_of(video_id))
+        if found is None or found.split:
+            return found
+        drawn = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:4], "big") / 2**32
+        return replace(found, split=TEST if drawn < self.test_fraction else TRAIN)
+
+    def over(self, video_ids: Iterable[str]) -> Self:
+        counts = Counter(map(_folder_of, video_ids))  # in the order of the first video in each
+        found = {folder: _around_split(folder) for folder in counts}
+        levels = [level for before, _, after in found.values() for level, folder in enumerate(before + after)
+                  if same_label(folder, self.normal)]
+        splits = tuple(split for folder, (_, split, _) in found.items() if split for _ in range(counts[folder]))
+        known = replace(self, level=min(levels, default=None), splits=splits, by_folder={})
+        facts = filter(None, map(known._in_folder, counts))
+        return replace(known, spelling=one_spelling(label for fact in facts for label in fact.labels), by_folder={})
+
+    def _in_folder(self, folder: str) -> Facts | None:
+        """The facts of the videos in a folder; the split "" where it is drawn for each."""
+        if folder not in self.by_folder:
+            self.by_folder[folder] = self._read(folder)
+        return self.by_folder[folder]
+
+    def _read(self, folder: str) -> Facts | None:
+        before, split, after = _around_split(folder)
         folders = before + after
         level = self.level if self.level is not None else len(before) if after else 0
         if level >= len(folders):
             return None
-        drawn = int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:4], "big") / 2**32
         if split == VAL:
             split = meaning_of_val(self.splits)
-        split = split or (TEST if drawn < self.test_fraction else TRAIN)
         label = nfc(folders[level])
-        return Facts(split, () if same_label(label, self.normal) else (self.spelling.get(label, label),))
-
-    def over(self, video_ids: Iterable[str]) -> Self:
-        ids = list(video_ids)
-        found = [_around_split(video_id) for video_id in ids]
-        levels = [level for before, _, after in found for level, folder in enumerate(before + after)
-                  if same_label(folder, self.normal)]
-        known = replace(self, level=min(levels, default=None), splits=tuple(split for _, split, _ in found if split))
-        facts = filter(None, map(known, ids))
-        return replace(known, spelling=one_spelling(label for fact in facts for label in fact.labels))
+        return Facts(split or "", () if same_label(label, self.normal) else (self.spelling.get(label, label),))
 
     def remarks(self) -> list[Remark]:
         return remarks_on_val(self.splits) + remarks_on_spelling(self.spelling)
 
 
-def _around_split(video_id: str) -> tuple[list[str], str | None, list[str]]:
+def _folder_of(video_id: str) -> str:
+    return video_id.rpartition("/")[0]
+
+
+def _around_split(folder: str) -> tuple[list[str], str | None, list[str]]:
     """Folders before the first one that is called like a split, that split, and those after it."""
-    folders = list(PurePosixPath(video_id).parts[:-1])
+    folders = list(PurePosixPath(folder).parts)
     for place, folder in enumerate(folders):
         if split := read_split(folder):
             return folders[:place], split, folders[place + 1:]

@@ -4,13 +4,11 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.engine.config import ConfigError
-from pipeline.engine.hashing import Stamp, hash_file, stamp_of
+from pipeline.engine.hashing import HashCache, Stamp, hash_file
 from pipeline.engine.place import Url, objects_below
 from pipeline.engine.scratch import Stored
 from pipeline.engine.stage import BadVideo
@@ -18,142 +16,144 @@ from pipeline.instruments.sniff import HEAD_BYTES, format_of, looks_like_video
 from pipeline.stages.labels import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
-    from pipeline.engine.s3 import Objects, Seen
+    from pipeline.engine.s3 import Objects
+
+NO_STAMP: Stamp = (0, -1)  # of what is no regular file, or a link, which is looked at when it is read
 
 
 class VideoFile(Protocol):
-    """`path`: of a local file; of one in a bucket, which is `stored`, its name. `video_id`: the path below the root."""
+    """`name`: the path below the root. `stamp`: its bytes, and what changes with its content."""
 
     @property
-    def path(self) -> Path: ...
+    def name(self) -> str: ...
 
     @property
-    def stored(self) -> Stored | None: ...
-
-    @property
-    def video_id(self) -> str: ...
-
-    @property
-    def hidden(self) -> bool:
-        """By the habit of Unix."""
-        ...
-
-    def may_be_video(self) -> bool:
-        """By its suffix or else by its first bytes; what is no regular file is listed for its problem to be told."""
-        ...
-
-    def problem(self) -> BadVideo | None:
-        """Why it cannot even be read."""
-        ...
-
-    def stamp(self) -> Stamp:
-        """Raises OSError."""
-        ...
-
-    def read_hash(self) -> str:
-        """SHA-256 of its content, as 32 hex digits; reads it whole. Raises OSError, StorageError."""
-        ...
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    path: Path
-    root: Path
-    inside: Path  # the root without links
-    stored: None = None
-
-    @property
-    def video_id(self) -> str:
-        return id_of(self.path, self.root)
-
-    @property
-    def hidden(self) -> bool:
-        return is_hidden(self.path)
-
-    def may_be_video(self) -> bool:
-        return may_be_video(self.path)
-
-    def problem(self) -> BadVideo | None:
-        if self.path.is_symlink() and not Path(os.path.realpath(self.path)).is_relative_to(self.inside):
-            return BadVideo("outside", f"a link that leads out of the videos folder, to {os.readlink(self.path)}",
-                            "copy what it leads to into the folder, or point dataset.videos where it leads")
-        if self.path.exists() and not self.path.is_file():
-            return BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
-        return None
-
-    def stamp(self) -> Stamp:
-        return stamp_of(self.path)
-
-    def read_hash(self) -> str:
-        return hash_file(self.path)
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    objects: "Objects"
-    key: str
-    seen: "Seen"
+    def stamp(self) -> Stamp: ...
 
     @property
     def path(self) -> Path:
-        return Path(self.key)
+        """Of a local file; of one in a bucket its name."""
+        ...
+
+    @property
+    def stored(self) -> Stored | None:
+        """Where in a bucket it lies."""
+        ...
+
+    def looks_like_video(self) -> bool:
+        """By its first bytes; what is no regular file is listed for its problem to be told."""
+        ...
+
+    def read(self, key: str, cache: HashCache) -> tuple[str, BadVideo | None]:
+        """The hash of its content, read whole unless the cache knows it; or why there is none. Raises StorageError."""
+        ...
+
+
+class LocalFile(NamedTuple):
+    """A file below `root`."""
+
+    root: str
+    name: str
+    stamp: Stamp
+    stored: None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root, self.name)
+
+    def looks_like_video(self) -> bool:
+        return may_be_video(self.path)
+
+    def read(self, key: str, cache: HashCache) -> tuple[str, BadVideo | None]:
+        path, inside = self.path, Path(self.root).resolve()
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+            return "", BadVideo("outside", f"a link that leads out of the videos folder, to {os.readlink(path)}",
+                                "copy what it leads to into the folder, or point dataset.videos where it leads")
+        if path.exists() and not path.is_file():
+            return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
+        try:
+            return cache.hash(key, path, hash_file), None
+        except FileNotFoundError:
+            return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
+                                "put the video there, or remove the link")
+        except OSError as error:
+            return "", BadVideo("unreadable", f"cannot be read: {error.strerror or error}",
+                                "make the file readable, or remove it")
+
+
+class StoredFile(NamedTuple):
+    """An object of a bucket; the ETag stands in its stamp."""
+
+    objects: "Objects"
+    name: str
+    stamp: Stamp
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
 
     @property
     def stored(self) -> Stored:
-        return Stored(self.objects.url, self.key, self.seen.etag)
+        return Stored(self.objects.url, self.name, str(self.stamp[1]))
 
-    @property
-    def video_id(self) -> str:
-        return unicodedata.normalize("NFC", self.key)
+    def looks_like_video(self) -> bool:
+        size = min(HEAD_BYTES, self.stamp[0])
+        return size > 0 and format_of(self.objects.part(self.name, 0, size)) is not None
 
-    @property
-    def hidden(self) -> bool:
-        return any(part.startswith(".") for part in self.key.split("/"))
+    def read(self, key: str, cache: HashCache) -> tuple[str, BadVideo | None]:
+        try:
+            return cache.remembered(key, self.stamp, self._hash), None
+        except FileNotFoundError:
+            return "", BadVideo("unreadable", "an object that just went away", "run the pipeline again")
 
-    def may_be_video(self) -> bool:
-        if PurePosixPath(self.key).suffix.lower() in VIDEO_SUFFIXES:
-            return True
-        head = self.objects.part(self.key, 0, min(HEAD_BYTES, self.seen.size)) if self.seen.size else b""
-        return format_of(head) is not None
-
-    def problem(self) -> BadVideo | None:
-        return None
-
-    def stamp(self) -> Stamp:
-        return self.seen.size, self.seen.etag
-
-    def read_hash(self) -> str:
+    def _hash(self) -> str:
         digest = hashlib.sha256()
-        if (answer := self.objects.get(self.key)) is not None:
+        if (answer := self.objects.get(self.name)) is not None:
             for part in answer.parts():
                 digest.update(part)
         return digest.hexdigest()[:32]
 
 
 def files_of(videos: Path | Url) -> Iterator[VideoFile]:
-    """All files of a dataset in order. Raises ConfigError where there is no folder, StorageError."""
+    """All files of a dataset, in order. Raises ConfigError where there is no folder, StorageError."""
     if isinstance(videos, Path):
         if not videos.is_dir():
             raise ConfigError(f"no videos folder at {videos}: set dataset.videos in stages.yaml to the folder of your "
                               f"videos")
-        yield from map(partial(LocalFile, root=videos, inside=videos.resolve()), sorted(files_below(videos)))
-    else:
-        objects = objects_below(videos)
-        for key, seen in sorted(objects.list()):
-            yield StoredFile(objects, key, seen)
+        for name, entry in _below(str(videos)):
+            yield LocalFile(str(videos), name, _stamp(entry))
+        return
+    objects = objects_below(videos)
+    for key, seen in sorted(objects.list()):
+        yield StoredFile(objects, key, (seen.size, seen.etag))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """All files below a folder; hidden folders and linked ones are not gone into, but listed themselves."""
+    return (Path(entry.path) for _, entry in _below(str(folder)))
+
+
+def _below(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The files with their names below the first folder."""
     try:
-        entries = list(os.scandir(folder))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
     for entry in entries:
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from files_below(Path(entry.path))
+            yield from _below(entry.path, f"{above}{entry.name}/")
         else:
-            yield Path(entry.path)
+            yield above + entry.name, entry
+
+
+def _stamp(entry: os.DirEntry[str]) -> Stamp:
+    try:
+        if not entry.is_file():
+            return NO_STAMP
+        stat = entry.stat()
+    except OSError:
+        return NO_STAMP
+    return stat.st_size, -1 if entry.is_symlink() else stat.st_mtime_ns
 
 
 def is_hidden(path: Path) -> bool:
@@ -167,9 +167,15 @@ def may_be_video(path: Path) -> bool:
 
 
 def id_of(path: Path, root: Path) -> str:
-    """The path below the root, composed (NFC), for folders that were on a Mac spell ü as u and two dots.
+    """The id of a file below a root."""
+    return video_id(path.relative_to(root).as_posix())
+
+
+def video_id(name: str) -> str:
+    """A path below the root, composed (NFC), for folders that were on a Mac spell ü as u and two dots.
 
     Bytes that are no UTF-8 are spelt out, so that every id is printable and unique.
     """
-    shown = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
-    return unicodedata.normalize("NFC", shown)
+    if name.isascii():
+        return name
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -1,5 +1,6 @@
 """From artifacts to batches: the gather equals a loop, batches are balanced, and what is missing is said."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbvad.cli.artifacts import gc
 from dbvad.data.dataset import DataError, epoch_batches, read_index, read_training, split_holdout
 from dbvad.data.features import FeatureError, bin_edges, bin_means, read_features
 from pipeline.engine.files import Damaged
 from pipeline.engine.sealed import seal
 from pipeline.engine.store import Store
+from pipeline.manifest import read as manifest
+from pipeline.manifest import write
 from tests.damage import flip, flip_column
 from tests.detector.planted import World, plant
 from tests.manifests import write_manifest
@@ -85,6 +89,26 @@ def test_a_damaged_cache_is_made_anew_and_said(store, capsys, kind):
     assert path.read_bytes() == whole
     read(store)
     assert capsys.readouterr().err == ""
+
+
+def test_gc_removes_packed_features_that_training_would_not_open(store, capsys):
+    def collect(**how):
+        write(store.root, replace(manifest(store.root), made_by="import"))  # of a pipeline it would look for its videos
+        gc(artifacts=store.root, **how)
+        return capsys.readouterr().out
+
+    read(store)
+    kept, *_ = (store.root / "cache").glob("*.f16")
+    plant(store.root, World(**vars(SMALL) | {"changed": {"train/video 003.mp4": {"mark": "made anew"}}}))
+    (store.root / "cache" / "features-torn.f16").write_bytes(b"x")
+    read(store)
+    assert "features-torn.f16" in collect()
+    assert kept.exists()
+    told = collect(delete=True)
+    assert str(kept.relative_to(store.root)) in told
+    assert "features packed for training from other shards than today's" in told
+    assert len(list((store.root / "cache").glob("features-*"))) == 2
+    assert "packed" not in collect()
 
 
 def test_damaged_features_are_not_trained_on_and_the_message_names_the_remedy(store):

@@ -1,7 +1,8 @@
-"""Two gloo processes, as torchrun starts them, make the steps of one."""
+"""Two gloo processes, as torchrun starts them on one machine or on two, make the steps of one."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -26,12 +27,23 @@ train(TrainConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.
 """
 
 
-def launch(tmp_path, config):
+def launch(tmp_path, config, *placing):
     (tmp_path / "program.py").write_text(PROGRAM)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               str(tmp_path / "program.py"), config.model_dump_json(), str(tmp_path), str(tmp_path / "two")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False,
-                          env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()})
+    command = [sys.executable, "-m", "torch.distributed.run", *placing, str(tmp_path / "program.py"),
+               config.model_dump_json(), str(tmp_path), str(tmp_path / "two")]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | {
+        "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), "GLOO_SOCKET_IFNAME": "lo"})
+
+
+def on_one_machine():
+    return [["--standalone", "--nproc-per-node", "2"]]
+
+
+def on_two_machines():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        meeting = f"127.0.0.1:{found.getsockname()[1]}"
+    return [["--nnodes", "2", "--node-rank", str(node), "--nproc-per-node", "1", "--rdzv-backend", "c10d",
+             "--rdzv-endpoint", meeting, "--rdzv-id", "dbvad", "--local-addr", "127.0.0.1"] for node in range(2)]
 
 
 @pytest.fixture
@@ -41,10 +53,18 @@ def artifacts(tmp_path):
     return tmp_path
 
 
-def test_two_processes_make_the_steps_of_one(artifacts):
-    done = launch(artifacts, CONFIG)
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
+@pytest.mark.parametrize("placed", [on_one_machine, on_two_machines])
+def test_two_processes_make_the_steps_of_one(artifacts, placed):
+    nodes = [launch(artifacts, CONFIG, *placing) for placing in placed()]
+    try:
+        for node in nodes:
+            said = node.communicate(timeout=200)[1]
+            assert node.returncode == 0, said
+            assert "Warning" not in said
+    finally:
+        for node in nodes:
+            node.kill()
+    assert len(list((artifacts / "cache").glob("*.f16"))) == 1
     result = train(CONFIG, artifacts, artifacts / "one")
     one, two = (load_file(artifacts / name / "model.safetensors") for name in ("one", "two"))
     for key, value in one.items():

@@ -122,7 +122,7 @@ def test_artifacts_are_whole_and_say_how_they_were_made(world: World, capsys: py
     assert call("artifacts", "verify", "--artifacts", world.artifacts) == 0
     call("artifacts", "show", "train/fighting/v0.mp4", "--artifacts", world.artifacts)
     shown = capsys.readouterr().out
-    for fact in ('"stride": 16', '"decoder": "decord"', '"decoded_frames": 100', '"snippet_frames": 16', "neutral-v1"):
+    for fact in ('"stride": 16', '"decoder": "pyav"', '"decoded_frames": 100', '"snippet_frames": 16', "neutral-v1"):
         assert fact in shown
 
 
@@ -174,6 +174,17 @@ def test_sql_answers(world: World, name: str, capsys: pytest.CaptureFixture[str]
         assert {row["strategy"] for row in rows} == {"kess"}
     if name == "nearest descriptions to a text":
         assert rows[0]["s"] >= rows[-1]["s"]
+
+
+def test_the_profile_of_the_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("pipeline", "profile", "--artifacts", world.artifacts, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {stage["name"] for stage in found["stages"]} <= {"ingest", "decode", "score", "select", "describe", "embed"}
+    assert max(found["bounds"].values()) <= 1.05 * found["seconds"]
+    assert call("pipeline", "profile", "--artifacts", world.artifacts) == 0
+    assert "its bound is" in capsys.readouterr().out
+    assert call("pipeline", "profile", "--artifacts", world.artifacts, "--run", "none") == 1
+    assert "no run 'none' in" in capsys.readouterr().err
 
 
 def test_ten_minutes_of_720p_are_decoded_in_400_mb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

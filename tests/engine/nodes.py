@@ -52,7 +52,7 @@ class Nodes:
         """The child processes of stages that live on any node, or were orphaned by one."""
         return [process for process in psutil.process_iter() if _is_child(process)]
 
-    def quiet(self, seconds: float = 20) -> bool:
+    def quiet(self, seconds: float = 40) -> bool:
         """Whether within some seconds no child of a stage is left."""
         until = time.monotonic() + seconds
         while self.children() and time.monotonic() < until:

@@ -2,15 +2,14 @@
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.engine.stage import BadVideo, Source, basis, canonical, fingerprint
-from tests.engine.toys import Toy
+from pipeline.engine.stage import BadVideo, Fingerprinter, canonical, fingerprint
+from tests.engine.world import World
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(
     st.characters(exclude_categories=["Cs"]))
@@ -67,15 +66,23 @@ def test_values_that_json_cannot_spell_are_refused() -> None:
             canonical({"value": value})
 
 
-def test_the_root_hangs_on_content_and_the_others_on_what_they_read() -> None:
-    source = Source("a.txt", Path("/somewhere/a.txt"), "c0ffee", facts={"label": "fight"})
-    root, last = Toy("words"), Toy("count", ("words", "upper"))
-    assert basis(root, source, {}, {"n": 1}) == {
-        "stage": "words", "version": 1, "contract": 1, "params": {"n": 1}, "facts": {},
-        "upstream": {"source": "c0ffee"}}
-    below = basis(last, source, {"source": "c0ffee", "upper": "f00d"}, {})
-    assert below["upstream"] == {"source": "c0ffee", "upper": "f00d"}
-    assert below["facts"] == {"label": "fight"}
+@given(st.text("xyz", min_size=1), bases, st.dictionaries(st.text("abc\"ü"), st.text("0f\"ü"), max_size=3))
+def test_bases_that_share_a_recipe_hash_as_each_alone(stage: str, facts: dict[str, Any], above: dict[str, Any]) -> None:
+    shared = {"stage": stage, "version": {"upstream": 0}, "facts": facts, "params": {"upstream": 0}}
+    assert Fingerprinter(shared)(above) == fingerprint({**shared, "upstream": above})
+
+
+def test_the_root_hangs_on_content_and_the_others_on_what_they_read(world: World) -> None:
+    world.labels = {"a": "fight"}
+    plan = world.write(a="one").plan()
+    source = plan.sources[0]
+    assert plan["words", "a.txt"].basis == {"stage": "words", "version": 1, "contract": 1, "params": {}, "facts": {},
+                                            "upstream": {"source": source.hash}}
+    below = plan["upper", "a.txt"].basis
+    assert below["upstream"] == {"source": source.hash}, "the root stage stands in it by the content"
+    last = plan["count", "a.txt"].basis
+    assert (last["upstream"], last["facts"]) == ({"upper": fingerprint(below)}, {"label": "fight"})
+    assert plan["count", "a.txt"].fingerprint == fingerprint(last)
 
 
 def test_a_bad_video_crosses_a_process_border_whole() -> None:

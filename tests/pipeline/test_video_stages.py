@@ -55,8 +55,9 @@ def test_seconds_find_their_frames_by_the_frames_times(tmp_path: Path) -> None:
 
 def test_a_video_that_killed_its_process_is_read_by_the_other_decoder(tmp_path: Path) -> None:
     path = videos.barcode(tmp_path / "a.mp4", 20)
-    assert run(Decode(DecodeParams()), tmp_path, source(path))[0].footer("decode", "a.mp4").meta["decoder"] == "decord"
-    store, _ = run(Decode(DecodeParams()), tmp_path, source(path, cautious=True))
+    every = Decode(DecodeParams(stride=1))
+    assert run(every, tmp_path, source(path))[0].footer("decode", "a.mp4").meta["decoder"] == "decord"
+    store, _ = run(every, tmp_path, source(path, cautious=True))
     meta = store.footer("decode", "a.mp4").meta
     assert (meta["decoder"], meta["decoder_reason"]) == ("pyav", "a process died decoding it")
     with pytest.raises(BadVideo, match=r"decord dies of a\.mp4") as caught:
@@ -122,7 +123,7 @@ def test_where_decord_kills_its_process_pyav_reads_the_video(tmp_path: Path, mon
     videos.barcode(tmp_path / "a.mp4", 20)
     videos.barcode(tmp_path / "b.ts", 20)  # not for decord
     store, console = Store(tmp_path / "artifacts"), Console(file=io.StringIO(), width=200)
-    stages: list[Stage] = [Ingest(IngestParams(workers=1)), Decode(DecodeParams(workers=1))]
+    stages: list[Stage] = [Ingest(IngestParams(workers=1)), Decode(DecodeParams(workers=1, stride=1))]
     outcome = carry_out(stages, [source(tmp_path / "a.mp4"), source(tmp_path / "b.ts")], store,
                         Options(["ingest", "decode"]), console)
     assert outcome.counts == {("ingest", "done"): 2, ("decode", "done"): 2}

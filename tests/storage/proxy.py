@@ -21,7 +21,7 @@ class Proxy:
 
     def pump(self, source: socket.socket, sink: socket.socket, counts: bool) -> None:
         with suppress(OSError):
-            while data := source.recv(16 << 10):
+            while data := source.recv(4 << 10):
                 while self.mode == "stall":
                     time.sleep(0.05)
                 if self.mode == "slow":

@@ -17,6 +17,7 @@ from pipeline.engine.bucket import Bucket
 from pipeline.engine.files import Damaged
 from pipeline.engine.place import StorageError, local
 from pipeline.engine.s3 import Objects
+from pipeline.engine.seen import Seen
 from pipeline.engine.store import MissingShard, Store
 from tests.engine.toys import SCHEMA, chain
 from tests.engine.world import World
@@ -25,9 +26,9 @@ from tests.storage.conftest import SECRET, TEXTS, Finished, Server, in_bucket, t
 CONTRACT = chain()[0].contract
 
 
-def publish(store: Store, video_id: str, *words: str) -> None:
+def publish(store: Store, video_id: str, *words: str, fingerprint: str = "f" * 32) -> None:
     rows = [{"video_id": video_id, "position": place, "word": word} for place, word in enumerate(words)]
-    store.publish(CONTRACT, video_id, pa.Table.from_pylist(rows, schema=SCHEMA), fingerprint="f" * 32, basis={})
+    store.publish(CONTRACT, video_id, pa.Table.from_pylist(rows, schema=SCHEMA), fingerprint=fingerprint, basis={})
 
 
 def words(store: Store, video_id: str) -> list[str]:
@@ -116,6 +117,30 @@ def test_what_another_machine_changes_is_seen_by_the_next_look(s3: Server, elsew
     assert not other.path("words", "a.mp4").exists()
     with pytest.raises(MissingShard):
         words(other.anew(live=True), "a.mp4")
+
+
+def test_a_plan_sees_what_another_machine_made_anew(s3: Server, elsewhere: Any) -> None:
+    store, other = Store(local("s3://art/toys")), elsewhere()
+    publish(store, "a.mp4", "one")
+    for _ in range(2):  # by its footer, then by what was noted of it
+        assert words(other, "a.mp4") == ["one"]
+        seen = Seen(other.anew(), "words")
+        assert seen.is_current("a.mp4", "f" * 32)
+        seen.save()
+    publish(store, "a.mp4", "one", fingerprint="0" * 32)
+    assert not Seen(other.anew(), "words").is_current("a.mp4", "f" * 32)
+    assert Seen(other.anew(), "words").is_current("a.mp4", "0" * 32)
+
+
+def test_what_is_no_shard_does_no_harm(s3: Server, elsewhere: Any) -> None:
+    publish(Store(local("s3://art/toys")), "a.mp4", "one")
+    for key, content in (("empty.mp4.parquet", b""), ("text.mp4.parquet", b"text"), ("folder/", b""), ("a.txt", b"x")):
+        s3.request("PUT", f"art/toys/words/{key}", content)
+    for live in (False, True):
+        store = elsewhere().anew(live)
+        assert store.videos("words") == ["a.mp4"]
+        assert not store.is_current("words", "empty.mp4", "f" * 32)
+        assert "not that of a Parquet file" in str(store.fault_of(store.path("words", "empty.mp4"), CONTRACT))
 
 
 def test_a_damaged_copy_is_fetched_again_and_a_damaged_object_is_named(s3: Server) -> None:
@@ -241,10 +266,11 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stage_reads_what_its_neighbour_published_meanwhile(s3: Server, tmp_path: Path,
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     world = in_bucket(tmp_path).write(a="one")
-    world.run()
+    stages = world.chain()[:2]
+    world.run(stages)
     world.write(a="two")
     asked: list[str] = []
     monkeypatch.setattr(Objects, "delete", noted(asked, "delete", Objects.delete))
-    assert world.run().count("done") == 3
-    assert world.store.anew().read("count", "a.txt")["word"].to_pylist() == ["two'"]
+    assert world.run(stages).count("done") == 2
+    assert world.store.anew().read("upper", "a.txt")["word"].to_pylist() == ["two'"]
     assert asked == ["delete .lock/whole"]  # nothing is released that is not in quarantine

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from pipeline.instruments._pyav import picture
 from pipeline.instruments._pyav.files import opened, packets, ready
@@ -37,10 +38,11 @@ def frames(path: Path | str, size: tuple[int, int], survey: Survey, met: Refusal
     """
     with opened(path, survey.options) as container:
         stream, clock = ready(container.streams[survey.probe.track]), survey.clock()
+        scaler = VideoReformatter()
         for number, frame in enumerate(_decoded(container, stream, met)):
             # A refused packet takes its slot with it.
             time = survey.slot(number + met.refused) if survey.by_slot else clock(frame.pts)
-            yield time, partial(picture.image, frame, size, survey.turn)
+            yield time, partial(picture.image, frame, size, survey.turn, scaler)
 
 
 def _decoded(container: Any, stream: Any, met: Refusals) -> Iterator[Any]:

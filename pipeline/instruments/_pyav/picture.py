@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 # Pixels less square than that are a header's mistake, and are shown as they are stored (chosen here; 352x576 of
 # recorders is 2.2, the widest lens for film 2).
@@ -35,12 +36,17 @@ def shown_size(frame: Any, aspect: Fraction | None, turned: Turn) -> tuple[int, 
     return (height, width) if turned[0] else (width, height)
 
 
-def image(frame: Any, size: tuple[int, int], turned: Turn) -> np.ndarray:
-    """The picture as (H, W, 3) uint8 RGB. `size`: its width and height as shown, whatever those of the frame."""
+def image(frame: Any, size: tuple[int, int], turned: Turn, scaler: VideoReformatter) -> np.ndarray:
+    """The picture as (H, W, 3) uint8 RGB. `size`: its width and height as shown, whatever those of the frame.
+
+    `scaler`: one for all frames of a video, as it keeps what it prepares for one.
+    """
     exchanged, rows, columns = turned
     width, height = size[::-1] if exchanged else size
     # Bilinear is nearest to decord's scaling: 0.0 to 0.3 levels of 255 apart on average on real surveillance clips.
-    stored = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR").to_ndarray()
+    # One thread: those of a scaler wait for one another longer than they work, the more the busier the machine is.
+    scaled = scaler.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR", threads=1)
+    stored = scaled.to_ndarray()
     if turned == UPRIGHT:
         return stored
     picture = stored.transpose(1, 0, 2) if exchanged else stored
