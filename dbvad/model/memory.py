@@ -19,7 +19,6 @@ from dbvad.model.gcn import distance_sums
 WIDTH = 32  # of the common space
 RIDGE = 0.1  # of each side's covariance, in shares of its mean variance
 NEIGHBOURS = 4.0  # standard deviation of the mean over neighbours, in snippets
-LABELS = 2.0  # length of a label beside that of a description, root mean squares
 TEMPERATURE = 0.1  # of the likeness between a snippet and a description
 
 
@@ -45,23 +44,39 @@ class Alignment(NamedTuple):
         return F.normalize(found, dim=-1)
 
 
-def align(videos: Tensor, texts: Tensor, labels: Tensor) -> Alignment:
+class Whitened(NamedTuple):
+    """Vectors (N, D) less their `mean` (D,), and their `whitening` (D, D): what takes longest in an alignment."""
+
+    rows: Tensor
+    mean: Tensor
+    whitening: Tensor
+
+
+def whiten(vectors: Tensor) -> Whitened:
+    """(N, D), by the inverse square root of their covariance with its ridge."""
+    mean = vectors.double().mean(dim=0)
+    rows = vectors.double() - mean
+    values, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
+    values = values.clamp_min(0) + RIDGE * values.mean().clamp_min(torch.finfo(values.dtype).eps)
+    return Whitened(rows, mean, axes / values.sqrt() @ axes.T)
+
+
+def align(videos: Whitened, texts: Tensor, labels: Tensor, share: float) -> Alignment:
     """Canonical correlation with ridge of N videos (N, D) with their descriptions (N, D') and labels (N, C).
 
-    Both sides are centred, for all embeddings of an encoder share a large mean. The label stands beside the text, so
-    that what tells classes apart is among the directions. Each direction is scaled by the root of its correlation: what
-    the pictures do not show weighs little.
+    Both sides are centred, for all embeddings of an encoder share a large mean. The label stands beside the text, its
+    root mean square length `share` times the text's, so that what tells classes apart is among the directions. Each
+    direction is scaled by the root of its correlation: what the pictures do not show weighs little.
     """
-    x, y, z = (part.double() - part.double().mean(dim=0) for part in (videos, texts, labels))
-    text_scale, label_scale = 1 / _size(y), LABELS / _size(z)
-    both = torch.cat([y * text_scale, z * label_scale], dim=1)
-    white_x, white_y = _whitening(x), _whitening(both)
-    left, correlations, right = torch.linalg.svd(white_x @ (x.T @ both / len(x)) @ white_y, full_matrices=False)
-    scale = correlations[:WIDTH].sqrt()
-    told = white_y @ right[:WIDTH].T * scale
-    maps = (videos.double().mean(dim=0), white_x @ left[:, :WIDTH] * scale,
-            texts.double().mean(dim=0), told[:y.shape[1]] * text_scale,
-            labels.double().mean(dim=0), told[y.shape[1]:] * label_scale)
+    text_scale, label_scale = 1 / _size(texts), share / _size(labels)
+    told = whiten(torch.cat([texts.double() * text_scale, labels.double() * label_scale], dim=1))
+    covariance = videos.rows.T @ told.rows / len(told.rows)
+    left, correlations, right = torch.linalg.svd(videos.whitening @ covariance @ told.whitening, full_matrices=False)
+    scale, width = correlations[:WIDTH].sqrt(), texts.shape[1]
+    told_map = told.whitening @ right[:WIDTH].T * scale
+    maps = (videos.mean, videos.whitening @ left[:, :WIDTH] * scale,
+            told.mean[:width] / text_scale, told_map[:width] * text_scale,
+            told.mean[width:] / label_scale, told_map[width:] * label_scale)
     return Alignment(*(part.float() for part in maps))
 
 
@@ -116,11 +131,10 @@ class DescriptionMemory(nn.Module):
             likeness = (z @ self.events.T).logsumexp(dim=-1) - (z @ self.ordinary.T).logsumexp(dim=-1)
             return (likeness - self.mean) * self.scale
 
-    def calibrate(self, evidence: Tensor, weight: float) -> None:
-        """Let `evidence` (N,), as found with this memory so far, have mean 0 and standard deviation `weight`."""
-        spread = evidence.double().std(correction=0)
-        self.mean += evidence.mean() / self.scale
-        self.scale *= float(weight / spread) if spread > 0 else 0.0
+    def calibrate(self, usual: float, scale: float) -> None:
+        """Let e_t at `usual` be no evidence, and each unit above it worth `scale`."""
+        self.mean.fill_(usual)
+        self.scale.fill_(scale)
 
 
 def neighbours(length: int) -> Tensor:
@@ -129,13 +143,6 @@ def neighbours(length: int) -> Tensor:
     return torch.exp(-((place.unsqueeze(0) - place.unsqueeze(1)) / NEIGHBOURS).square() / 2)
 
 
-def _size(rows: Tensor) -> float:
-    """Root mean square length of rows (N, D); 1 where all are zero."""
-    return math.sqrt(float(rows.square().sum(dim=1).mean())) or 1.0
-
-
-def _whitening(rows: Tensor) -> Tensor:
-    """Inverse square root of the covariance of centred rows (N, D) with its ridge: (D, D)."""
-    values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-    values = values.clamp_min(0) + RIDGE * values.mean().clamp_min(torch.finfo(values.dtype).eps)
-    return vectors / values.sqrt() @ vectors.T
+def _size(vectors: Tensor) -> float:
+    """Root mean square distance of vectors (N, D) from their mean; 1 where they are all equal."""
+    return math.sqrt(float(vectors.double().var(dim=0, correction=0).sum())) or 1.0

@@ -32,9 +32,9 @@ class TrainConfig(BaseModel):
     text_pretrained: str | None = None
     label_embeddings: Path | None = None  # .npz with `labels` and `embeddings`: the table's frozen vectors
 
-    # What a snippet's likeness to the training descriptions adds to its logit, as a standard deviation over training
-    # snippets; 0: no memory, detection as the paper states it
-    memory: float = Field(1.5, ge=0)
+    # Weight in the logit of what a snippet's likeness to the training descriptions says, in log odds (chosen); 0: no
+    # memory, detection as the paper states it
+    memory: float = Field(0.5, ge=0)
 
     # The losses
     lambda_db: float = Field(0.1, ge=0)  # weight of L_db

@@ -48,8 +48,8 @@ def test_result_says_how_it_was_come_by(trained):
     assert (about["feature_source"], about["feature_model"], about["crops"]) == ("import", "planted", 2)
     assert about["config"]["epochs"] == about["epoch"] == 2
     assert about["versions"]["torch"]
-    assert found["protocol"] == {"scale": "bins", "crop": None, "smooth": 0, "names": 0, "look_ahead": None, "ends": "inclusive",
-                                 "threshold": 0.5, "repeats": 20, "selection": "last"}
+    assert found["protocol"] == {"scale": "bins", "crop": None, "smooth": 0, "names": 0, "look_ahead": None,
+                                 "ends": "inclusive", "threshold": 0.5, "repeats": 20, "selection": "last"}
     assert found["annotations"]["file"] == "events.csv"
     assert found["oracle"]["auc"]["value"] >= found["metrics"]["auc"]
     save_result(root / "r.json", found)

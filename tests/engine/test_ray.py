@@ -46,6 +46,11 @@ def chain(world: World, workers: int = 2) -> list[Toy]:
     return world.chain(seconds=0.2, workers=workers)[:2]
 
 
+def first(tables: dict[str, Any]) -> dict[str, Any]:
+    """Those of the first stage, which is enough where nothing is handed on: every process takes its time to start."""
+    return {path: rows for path, rows in tables.items() if "words/" in path}
+
+
 def run_on(cluster: Nodes, world: World, stages: list[Toy] | None = None, needs: Needs = Needs(cpus=1),
            wait_s: float = 60) -> World:
     """`world.run` on the cluster; what was printed is in its `output`, all that Ray would have printed too."""
@@ -92,9 +97,9 @@ def test_what_a_lost_node_held_is_done_by_others(cluster: Nodes, world: World, a
                                                   only_raylet: bool, capfd: pytest.CaptureFixture[str]) -> None:
     second = cluster.join(1)
     death = soon(lambda: len(world.store.shards("words")) > 2, lambda: cluster.kill(second, only_raylet=only_raylet))
-    run_on(cluster, world.write(**TEXTS), chain(world, 3))
+    run_on(cluster, world.write(**TEXTS), chain(world, 3)[:1])
     death.join()
-    assert world.rows() == alone
+    assert world.rows() == first(alone)
     assert world.leftovers() == []
     (note,) = [line for line in world.output.splitlines() if "lost" in line]
     assert note.endswith("what it had in hand is handed out anew")
@@ -109,7 +114,7 @@ def test_a_node_that_joins_late_is_used(cluster: Nodes, world: World, alone: dic
     said, _ = driver.communicate(timeout=120)
     assert (driver.returncode, said) == (0, "")
     cluster.cluster.remove_node(late)
-    assert world.rows() == alone
+    assert world.rows() == first(alone)
 
 
 def test_a_driver_that_was_killed_leaves_nothing_and_goes_on(cluster: Nodes, world: World, alone: dict[str, Any],
@@ -120,12 +125,12 @@ def test_a_driver_that_was_killed_leaves_nothing_and_goes_on(cluster: Nodes, wor
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     assert cluster.quiet()
-    assert 0 < len(world.rows()) < len(alone)
+    assert 0 < len(world.rows()) < len(first(alone))
     world.begun()
-    run_on(cluster, world)
-    assert world.rows() == alone
+    run_on(cluster, world, chain(world)[:1])
+    assert world.rows() == first(alone)
     assert world.leftovers() == []
-    assert sum(world.begun().values()) < 2 * len(TEXTS)
+    assert sum(world.begun().values()) < len(TEXTS)
 
 
 def test_sigterm_ends_a_driver_and_its_actors(cluster: Nodes, world: World) -> None:

@@ -1,7 +1,7 @@
 """One run of the toys, to be killed: `python -m tests.engine.toy_run FOLDER SECONDS N [RAY CPUS]`.
 
-SECONDS: what each video takes in each stage. N: processes a stage. RAY: the address of a cluster to do it on, two
-stages of it; CPUS: of each process there. SIGTERM interrupts like Ctrl-C.
+SECONDS: what each video takes in each stage. N: processes a stage. RAY: the address of a cluster to do it on, the
+first stage of it; CPUS: of each process there. SIGTERM interrupts like Ctrl-C.
 """
 
 import signal
@@ -16,7 +16,7 @@ from tests.engine.world import World
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     world = World(Path(sys.argv[1]))
-    stages = world.chain(seconds=float(sys.argv[2]), workers=int(sys.argv[3]))[: 2 if sys.argv[4:] else 3]
+    stages = world.chain(seconds=float(sys.argv[2]), workers=int(sys.argv[3]))[: 1 if sys.argv[4:] else 3]
     needs = {stage.name: Needs(cpus=float((sys.argv[5:] or ["1"])[0])) for stage in stages}
     try:
         world.run(stages, engine=local if len(sys.argv) < 5 else
