@@ -20,7 +20,7 @@ from pipeline.engine.files import atomic_file, read_record, write_record
 from pipeline.engine.sealed import Seal, read_seal
 
 if TYPE_CHECKING:
-    from pipeline.engine.s3 import Objects
+    from pipeline.engine.remote.s3 import Objects
 
 ORIGIN = ".origin.json"  # in a mirror's folder: of what it is one
 WHOLE = "whole"
@@ -187,7 +187,7 @@ def place_of(root: Path) -> Place:
     """The place that a folder is, or is the mirror of. Raises StorageError."""
     if not (root / ORIGIN).exists():
         return Folder(root)
-    from pipeline.engine.bucket import Bucket
+    from pipeline.engine.remote.bucket import Bucket
 
     return Bucket(root)
 
@@ -213,7 +213,7 @@ def objects_below(url: Url) -> "Objects":
     """What to ask for the objects below a URL. Raises StorageError without the extra that can."""
     if find_spec("obstore") is None:
         raise StorageError(f"{url}: storage by URL needs the extra s3: pip install 'dbvad[s3]'")
-    from pipeline.engine.s3 import Objects
+    from pipeline.engine.remote.s3 import Objects
 
     return Objects(url)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipeline.contracts import Contract
-from pipeline.engine.scratch import Changed, NoRoom, Stored, fetched
+from pipeline.engine.remote.scratch import Changed, NoRoom, Stored, fetched
 from pipeline.engine.store import Store
 
 

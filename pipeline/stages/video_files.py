@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pipeline.engine.config import ConfigError
 from pipeline.engine.hashing import HashCache, Stamp, hash_file
 from pipeline.engine.place import Url, objects_below
-from pipeline.engine.scratch import Stored
+from pipeline.engine.remote.scratch import Stored
 from pipeline.engine.stage import BadVideo
 from pipeline.instruments.sniff import HEAD_BYTES, format_of, looks_like_video
 from pipeline.stages.labels import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
-    from pipeline.engine.s3 import Objects
+    from pipeline.engine.remote.s3 import Objects
 
 NO_STAMP: Stamp = (0, -1)  # of what is no regular file, or a link, which is looked at when it is read
 

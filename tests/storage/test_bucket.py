@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.engine.bucket import Bucket
 from pipeline.engine.files import Damaged
 from pipeline.engine.place import StorageError, local
-from pipeline.engine.s3 import Objects
+from pipeline.engine.remote.bucket import Bucket
+from pipeline.engine.remote.s3 import Objects
 from pipeline.engine.seen import Seen
 from pipeline.engine.store import MissingShard, Store
 from tests.engine.toys import SCHEMA, chain
@@ -253,7 +253,7 @@ def test_local_artifacts_need_no_client(tmp_path: Path) -> None:
     World(tmp_path).write(**TEXTS)
     code = ("import sys; from pathlib import Path; from tests.engine.world import World\n"
             f"print(World(Path({str(tmp_path)!r})).run(only=['words']).count('done'))\n"
-            "assert not {'obstore', 'sqlite3', 'pipeline.engine.bucket'} & set(sys.modules)")
+            "assert not {'obstore', 'sqlite3', 'pipeline.engine.remote.bucket'} & set(sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"3\n"
 
 

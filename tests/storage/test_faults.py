@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.engine import lease
 from pipeline.engine.lock import Busy, Shard, exclusive
 from pipeline.engine.place import WHOLE, StorageError, Url, local
-from pipeline.engine.s3 import NoConditions, Objects
+from pipeline.engine.remote import lease
+from pipeline.engine.remote.s3 import NoConditions, Objects
 from pipeline.engine.store import Store
 from tests.e2e.conftest import call
 from tests.engine.test_interruptions import no_member, wait_for

@@ -9,10 +9,10 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine import scratch
 from pipeline.engine.files import here
 from pipeline.engine.place import Url, mirrors
-from pipeline.engine.s3 import Objects
+from pipeline.engine.remote import scratch
+from pipeline.engine.remote.s3 import Objects
 from pipeline.engine.stage import BadVideo, Source, StageError
 from pipeline.engine.store import Store
 from tests import videos

@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.engine.files import alive, here
 from pipeline.engine.lock import Busy
 from pipeline.engine.place import WHOLE, StorageError
-from pipeline.engine.s3 import NoConditions, Objects, Taken
+from pipeline.engine.remote.s3 import NoConditions, Objects, Taken
 
 FOLDER = ".lock"
 BEAT_S = 10.0  # between two renewals

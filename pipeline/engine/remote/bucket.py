@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipeline.engine.files import atomic_file
-from pipeline.engine.lease import lease
-from pipeline.engine.mirror import Mirror
 from pipeline.engine.place import ORIGIN, StorageError, Url, objects_below, origin, write_origin
-from pipeline.engine.s3 import Objects, Seen
+from pipeline.engine.remote.lease import lease
+from pipeline.engine.remote.mirror import Mirror
+from pipeline.engine.remote.s3 import Objects, Seen
 from pipeline.engine.sealed import TAIL, Seal, Unsealed, read_seal
 
 THREADS = 16  # requests at a time where many files are wanted
