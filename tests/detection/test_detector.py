@@ -72,7 +72,7 @@ def test_a_streams_features_are_those_of_the_pipeline(world: World, searched: Pa
     ours = np.stack([made.feature[0].astype(np.float32) for made in maker.snippets(frames)])
     theirs = embeddings(rows["embedding"])
     assert ours.shape == theirs.shape
-    assert (ours * theirs).sum(axis=1).min() > 0.99  # another library shrinks the pictures
+    assert (ours * theirs).sum(axis=1).min() > 0.98  # these are not shrunk, and went through no JPEG
 
 
 def test_a_snippet_is_told_when_the_next_one_begins(detector: Detector) -> None:

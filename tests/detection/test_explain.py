@@ -23,7 +23,7 @@ from pipeline.engine.stage import BadVideo, Source
 from pipeline.engine.store import Store
 from pipeline.instruments.vlm import Answer, Request, RequestError
 from pipeline.stages.describe import Describe, DescribeParams
-from tests.detection.conftest import TEST
+from tests.detection.conftest import STRIDE, TEST
 
 FORM = {"what": "a man runs", "who": "one man", "where": "a street", "outcome": "he leaves", "against": "he may jog"}
 
@@ -75,7 +75,9 @@ def test_every_event_is_explained_from_the_frames_named_beside_it(searched: Path
                 assert 1 <= len(row["frames"]) <= FRAMES
                 assert list(request.images) == [decoded[frame]["jpeg"] for frame in row["frames"]]
                 assert row["times_s"] == [decoded[frame]["pts_s"] for frame in row["frames"]]
-                assert event.start_s - 2 <= row["times_s"][0] <= row["times_s"][-1] <= event.end_s + 2
+                # Of every snippet that the event or its rolls reach into.
+                first, last = event.start_s - 2 - STRIDE / 25, event.end_s + 2
+                assert first <= row["times_s"][0] <= row["times_s"][-1] <= last
                 assert (row["what"], row["place"], row["against"], row["flags"]) == (
                     "a man runs", "a street", "he may jog", [])
                 assert Image.open(io.BytesIO(request.images[0])).size[0] > 0
