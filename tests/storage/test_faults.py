@@ -152,7 +152,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(s3: Server, finished: F
         time.sleep(moments.uniform(0, 0.5))
         run.kill()
         _, errors = run.communicate()
-        # The lease of a process that is dead on this machine is free at once. (A child may say that its parent is gone.)
+        # The lease of a process that is dead on this machine is free at once. (A child may miss its parent.)
         assert not re.search("taken|another run|conditional", errors), errors
         wait_for(partial(no_member, run.pid), seconds=20)
         kills += 1
