@@ -101,8 +101,10 @@ def test_what_a_lost_node_held_is_done_by_others(cluster: Nodes, world: World, a
     death.join()
     assert world.rows() == first(alone)
     assert world.leftovers() == []
-    (note,) = [line for line in world.output.splitlines() if "lost" in line]
-    assert note.endswith("what it had in hand is handed out anew")
+    notes = [line for line in world.output.splitlines() if "lost" in line]
+    # Workers whose raylet alone is dead live on for a while, in which they may come to the end of the run.
+    assert len(notes) == 1 or (only_raylet and not notes)
+    assert all(note.endswith("what it had in hand is handed out anew") for note in notes)
     assert capfd.readouterr() == ("", "")  # Ray's own pages are in a file
     assert cluster.quiet()
 
