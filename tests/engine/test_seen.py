@@ -66,13 +66,13 @@ def unseen(store: Store, stages: list[Toy] | None = None) -> list[tuple[str, str
 
 def filled(root: Path) -> Store:
     """Every shard there, and beside each a whole one of another fingerprint that is as long."""
-    store, other = Store(root / "artifacts"), Store(root / "others")
+    store, others = Store(root / "artifacts"), Store(root / "others")
     for unit in plan(store).values():
         contract = next(stage.contract for stage in chain() if stage.name == unit.stage)
-        for place, print_ in ((store, unit.fingerprint), (other, unit.fingerprint[::-1])):
+        for place, print_ in ((store, unit.fingerprint), (others, unit.fingerprint[::-1])):
             place.publish(contract, unit.video_id, SCHEMA.empty_table(), fingerprint=print_, basis=unit.basis)
-        path = store.path(unit.stage, unit.video_id)
-        assert path.stat().st_size == other(path).stat().st_size
+        one, another = (place.path(unit.stage, unit.video_id) for place in (store, others))
+        assert one.stat().st_size == another.stat().st_size
     return store
 
 
