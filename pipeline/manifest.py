@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from pipeline.contracts import STAGES
 from pipeline.engine.place import place_of
 from pipeline.engine.sealed import seal
-from pipeline.engine.store import Footer, Store, open_sealed
+from pipeline.engine.shard import Footer, open_sealed
+from pipeline.engine.store import Store
 from pipeline.lists.remarks import Remark, remarks_on
 from pipeline.words import few
 

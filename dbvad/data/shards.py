@@ -1,6 +1,7 @@
 """What training and evaluation ask of the artifacts: today's dataset, its shards, and the error where one lacks."""
 
-from pipeline.engine.store import Footer, Store
+from pipeline.engine.shard import Footer
+from pipeline.engine.store import Store
 from pipeline.manifest import Entry, Manifest, NoManifest, holds, read
 
 RUN_PIPELINE = "run `dbvad pipeline run`"

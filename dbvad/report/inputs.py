@@ -21,7 +21,8 @@ from dbvad.evaluation.groundtruth import (
 )
 from pipeline.contracts import STAGES
 from pipeline.engine.files import Damaged, read_record
-from pipeline.engine.store import Store, open_sealed
+from pipeline.engine.shard import open_sealed
+from pipeline.engine.store import Store
 from pipeline.manifest import Entry, NoManifest, current
 from pipeline.manifest import read as read_manifest
 

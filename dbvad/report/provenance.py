@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.contracts import STAGES
-from pipeline.engine.store import Footer
+from pipeline.engine.shard import Footer
 
 Fact = tuple[str, str]
 KEPT = ("decoder", "crops", "dim", "snippet_frames", "model", "precision", "feature_source", "source")

@@ -11,7 +11,8 @@ import pyarrow as pa
 from dbvad.report.inputs import Video
 from pipeline.contracts import STAGES
 from pipeline.engine.files import Damaged
-from pipeline.engine.store import Footer, Store
+from pipeline.engine.shard import Footer
+from pipeline.engine.store import Store
 from pipeline.manifest import Entry, holds, set_aside
 
 TRAINING_ONLY = ("select", "describe", "embed")

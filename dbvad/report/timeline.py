@@ -15,7 +15,7 @@ from dbvad.report.judge import Judged
 from dbvad.report.shards import Shards, read_shards
 from dbvad.report.strategies import Comparison, compare
 from pipeline.engine.files import Damaged
-from pipeline.engine.store import Footer
+from pipeline.engine.shard import Footer
 
 MAX_POINTS = 2000  # of a curve; a longer one shows the highest score of each of as many equal parts
 SPARK = (120, 24)  # width and height of a row's curve, in its own units

@@ -19,9 +19,10 @@ from pipeline.engine.lock import at_work
 from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Plan, State, Unit, make_plan
 from pipeline.engine.progress import Reporter
+from pipeline.engine.shard import file_name
 from pipeline.engine.spawn import cores
 from pipeline.engine.stage import Source, Stage
-from pipeline.engine.store import Store, file_name
+from pipeline.engine.store import Store
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
 
 POLL_S = 0.2  # how often it is looked after hands that say nothing

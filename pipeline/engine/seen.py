@@ -24,7 +24,8 @@ from functools import cached_property
 from hashlib import blake2b
 
 from pipeline.engine.files import Damaged, read_sealed, write_sealed
-from pipeline.engine.store import Store, file_name
+from pipeline.engine.shard import file_name
+from pipeline.engine.store import Store
 
 FOLDER = ".seen"
 DIGEST_BYTES = 16

@@ -6,13 +6,10 @@ sealed (sealed.py), and what is read of it is checked when it is read.
 """
 
 import errno
-import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -25,30 +22,13 @@ import pyarrow.parquet as pq
 from pipeline.contracts import QUARANTINE, Contract, ContractError
 from pipeline.engine.files import TEMP_MARK, Damaged
 from pipeline.engine.place import place_of, walk
-from pipeline.engine.sealed import Seal, Unsealed, check_columns, read_seal, seal, verify
+from pipeline.engine.sealed import Unsealed, seal, verify
+from pipeline.engine.shard import FOOTER_KEY, Footer, file_name, first_row, footer_of, open_sealed, shard_writer
 
-FOOTER_KEY = b"dbvad"
 PIPELINE_AGAIN = "dbvad pipeline run {stages} --video {video} --force"
 AHEAD = 64  # shards that come from a bucket before the first of them is read
-NAME_BYTES = 190  # of the 255 that file systems allow: room for the suffix, and for the mark of a temporary file
 
 Used = TypeVar("Used")
-
-
-@dataclass(frozen=True)
-class Footer:
-    """How a shard was made: `basis` is what the fingerprint is a hash of, `meta` the provenance that is not in it."""
-
-    video_id: str
-    fingerprint: str
-    basis: dict[str, Any]
-    meta: dict[str, Any]
-    rows: int = 0
-
-    @property
-    def imported(self) -> bool:
-        """Whether `dbvad import` made it, and not a stage of the pipeline."""
-        return str(self.basis.get("version", "")).startswith("import-")
 
 
 class MissingShard(FileNotFoundError):
@@ -100,11 +80,11 @@ class Store:
                 for table in tables:
                     contract.check(table, last, count)
                     _check_owner(table, contract, video_id)
-                    writer = writer or _writer(temporary, table.schema)
+                    writer = writer or shard_writer(temporary, table.schema)
                     writer.write_table(table)
                     count += table.num_rows
                     last = table.slice(table.num_rows - 1) if table.num_rows else last
-                writer = writer or _writer(temporary, contract.schema)
+                writer = writer or shard_writer(temporary, contract.schema)
                 footer = {"video_id": video_id, "fingerprint": fingerprint, "basis": basis, "meta": meta or {}}
                 writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True, ensure_ascii=False)})
             finally:
@@ -145,7 +125,7 @@ class Store:
 
     def look(self, path: Path) -> Footer:
         """The footer of the shard at `path`. Raises Unsealed if it is torn, damaged, or not ours; OSError."""
-        return _footer(self.place.seal(path))
+        return footer_of(self.place.seal(path))
 
     def whole_footer(self, stage: str, video_id: str) -> Footer | None:
         """The footer of a shard, None if there is no shard. Raises Damaged where there is one that cannot be used."""
@@ -289,7 +269,7 @@ class Store:
 
     def _quarantine_row(self, path: Path) -> dict[str, Any] | None:
         try:
-            row: dict[str, Any] = self._use(path, _first_row)
+            row: dict[str, Any] = self._use(path, first_row)
         except FileNotFoundError:
             return None
         except (OSError, Unsealed) as error:
@@ -318,57 +298,7 @@ class Store:
         return self.root / "quarantine" / stage / f"{file_name(video_id)}.parquet"
 
 
-@contextmanager
-def open_sealed(path: Path, columns: list[str] | None = None) -> Iterator[pq.ParquetFile]:
-    """A sealed Parquet file whose footer and columns (all by default) have been checked. Raises Unsealed, OSError."""
-    with open(path, "rb") as file:
-        found = read_seal(file)
-        check_columns(file, found, columns)
-        with pq.ParquetFile(file, metadata=_metadata(found.footer)) as opened:
-            yield opened
-
-
-def _footer(seal: Seal) -> Footer:
-    metadata = _metadata(seal.footer)
-    try:
-        content = json.loads(metadata.metadata[FOOTER_KEY])
-        return Footer(content["video_id"], content["fingerprint"], content["basis"], content["meta"],
-                      metadata.num_rows)
-    except (KeyError, TypeError, ValueError):
-        raise Unsealed("its footer does not say how it was made") from None
-
-
-def _first_row(path: Path) -> dict[str, Any]:
-    with open_sealed(path) as file:
-        row: dict[str, Any] = file.read().to_pylist()[0]
-    return row
-
-
-def _metadata(footer: bytes) -> pq.FileMetaData:
-    return pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
-
-
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """No dictionary and statistics for embeddings, which have no use for them: 3 times as fast to write and read."""
-    plain = [field.name for field in schema if not pa.types.is_fixed_size_list(field.type)]
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=plain, write_statistics=plain)
-
-
 def _check_owner(table: pa.Table, contract: Contract, video_id: str) -> None:
     for owner in pc.unique(table["video_id"]).to_pylist():
         if owner != video_id:
             raise ContractError(f"{contract.artifact}.video_id: a row of {owner!r} in the shard of {video_id!r}")
-
-
-def file_name(video_id: str) -> str:
-    """The path of a video's shard below its stage's folder, without suffix."""
-    if len(os.fsencode(video_id)) <= NAME_BYTES and "\\" not in video_id:
-        return video_id
-    parts = []
-    for part in video_id.split("/"):
-        raw = os.fsencode(part)
-        if len(raw) > NAME_BYTES or b"\\" in raw:
-            start = raw[:NAME_BYTES - 17].decode(errors="ignore").replace("\\", "_")
-            part = f"{start}-{hashlib.sha256(raw).hexdigest()[:16]}"
-        parts.append(part)
-    return "/".join(parts)

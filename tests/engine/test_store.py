@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.contracts import DECODE, Contract, ContractError
 from pipeline.engine.files import Damaged, atomic_file
-from pipeline.engine.store import Footer, MissingShard, Store
+from pipeline.engine.shard import Footer
+from pipeline.engine.store import MissingShard, Store
 from tests.damage import flip_column, flip_footer
 from tests.engine.toys import SCHEMA
 
