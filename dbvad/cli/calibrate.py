@@ -9,6 +9,7 @@ import typer
 from dbvad.cli.places import here
 from dbvad.cli.protocol import Crop, Live, LookAhead, Scale, Smooth, protocol_of
 from dbvad.cli.say import say as print
+from dbvad.cli.trained import Clip, Device, Workers
 from pipeline.words import counted
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def calibrate(
     artifacts: Annotated[Path, typer.Option("--artifacts", "-a", parser=here, metavar="FOLDER",
                                             help="Folder for what is made of the footage.")
                          ] = Path("normal"),
-    clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
+    clip: Clip = None,
     min_length: Annotated[float, typer.Option(min=0, help="Seconds; shorter events are none.")] = 1.0,
     merge_gap: Annotated[float, typer.Option(min=0, help="Seconds between events that are one.")] = 2.0,
     scale: Scale = "windows",
@@ -47,8 +48,8 @@ def calibrate(
     smooth: Smooth = 0.0,
     live: Live = False,
     look_ahead: LookAhead = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; 2.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    workers: Workers = None,
+    device: Device = "auto",
 ) -> int:
     """Choose the thresholds at which detection raises at most N false alarms a day.
 

@@ -11,6 +11,7 @@ from dbvad.cli.classes import Classes, words_of
 from dbvad.cli.places import here
 from dbvad.cli.protocol import Crop, Live, LookAhead, Scale, Smooth, protocol_of
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
+from dbvad.cli.trained import Clip, Device, Onnx, TrainedModel, Workers
 from pipeline.engine.printable import printable
 
 if TYPE_CHECKING:
@@ -32,13 +33,12 @@ class NotForDetection(Exception):
 
 def detect(
     paths: Annotated[list[str], typer.Argument(help="Videos, folders of videos, or patterns ('cam1/**/*.mp4').")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Run of `dbvad train`, or bundle of `dbvad export`.")
-                     ] = Path("runs/default"),
+    model: TrainedModel = Path("runs/default"),
     artifacts: Annotated[Path, typer.Option("--artifacts", "-a", parser=here, metavar="FOLDER",
                                             help="Folder for what is made of these videos; never that of a training.")
                          ] = Path("detections"),
-    clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Use the ONNX form of a bundle.")] = False,
+    clip: Clip = None,
+    onnx: Onnx = False,
     on: On = None,
     off: Off = None,
     min_length: MinLength = None,
@@ -67,8 +67,8 @@ def detect(
     clips: Annotated[Path | None, typer.Option(help="Folder for clips of the events, cut without re-encoding.")] = None,
     overlay: Annotated[Path | None, typer.Option(help="Folder for the videos with the score drawn in.")] = None,
     fail_on_event: Annotated[bool, typer.Option("--fail-on-event", help="Exit with 4 if there is an event.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; 2.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    workers: Workers = None,
+    device: Device = "auto",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try quarantined videos again.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Redo what is up to date too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done and why, and stop.")] = False,

@@ -9,6 +9,7 @@ import typer
 from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, thresholds_of
+from dbvad.cli.trained import Device
 from pipeline.lists.events import Format
 from pipeline.words import counted, few
 
@@ -44,7 +45,7 @@ def evaluate(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 where the annotations do not fit.")] = False,
     row: Annotated[Row | None, typer.Option(help="Print a table row instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the result; RUN/result.json by default.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Score the test videos and compare with their annotations, frame by frame.

@@ -13,6 +13,7 @@ import typer
 
 from dbvad.cli.places import ArtifactsOption
 from dbvad.cli.say import say as print
+from dbvad.cli.trained import Device
 from pipeline.words import counted
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def descriptions(
                                                     )] = None,
     clip: Annotated[str | None, typer.Option(help="CLIP for the texts: an open_clip name, or a folder.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Its weights, such as openai.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
     strict: StrictOption = False,
     artifacts: ArtifactsOption = Path("artifacts"),
     as_json: JsonOption = False,

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 from dbvad.cli.classes import Classes, words_of
 from dbvad.cli.explaining import Explain, StagesFile, Verify, Within
 from dbvad.cli.thresholds import MergeGap, MinLength, Off, On, PostRoll, PreRoll, thresholds_of
+from dbvad.cli.trained import Clip, Device, Onnx, TrainedModel
 
 if TYPE_CHECKING:
     import socket
@@ -51,10 +52,9 @@ def _with_page(args: list[str]) -> list[str]:
 def watch(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Addresses (rtsp://..., rtmp, http, udp, "
                                                  "camera:0, file:PATH), or one cameras.yaml.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Run of `dbvad train`, or bundle of `dbvad export`.")
-                     ] = Path("runs/default"),
-    clip: Annotated[str | None, typer.Option(help="Where the CLIP of the training lies, if it is a local one.")] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Use the ONNX form of a bundle.")] = False,
+    model: TrainedModel = Path("runs/default"),
+    clip: Clip = None,
+    onnx: Onnx = False,
     on: On = None,
     off: Off = None,
     min_length: MinLength = None,
@@ -82,7 +82,7 @@ def watch(
                                               "address that other machines reach.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Write every score to this file, as JSON lines.")] = None,
     seconds: Annotated[float | None, typer.Option("--for", min=0, help="Stop after so many seconds.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Watch cameras and tell events as they happen: `begin`, `update` and `end`, a JSON line each on standard output.
 
