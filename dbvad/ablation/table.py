@@ -70,6 +70,11 @@ def comparisons(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list
     return ["difference", *((TITLES | RETRIEVAL)[name] for name in shown)], body
 
 
+def gain(found: Mapping[str, Any]) -> str:
+    """A difference: "+2.10 ± 0.31*", * beyond its deviation."""
+    return f"{'+' if found['mean'] >= 0 else ''}{_figure(found)}{'*' if found['clear'] else ''}"
+
+
 def seeds_compared(rows: Sequence[Mapping[str, Any]], base: str) -> int:
     """The most seeds that a variant shares with the base."""
     common = next(({*row["seeds"]} for row in rows if row["name"] == base), set())
@@ -97,8 +102,7 @@ def _cell(row: Mapping[str, Any], metric: str) -> str:
         return ""
     cell = _figure(row["metrics"][metric])
     if metric in row["difference"] and metric not in RETRIEVAL:
-        found = row["difference"][metric]
-        cell += f" ({'+' if found['mean'] >= 0 else ''}{_figure(found)}{'*' if found['clear'] else ''})"
+        cell += f" ({gain(row['difference'][metric])})"
     return cell
 
 

@@ -45,7 +45,6 @@ def ablate(
     from dbvad.ablation.choice import choose, verdicts
     from dbvad.ablation.grid import plan, record, run_grid
     from dbvad.ablation.ladder import read_ladder, read_seeds
-    from dbvad.ablation.table import text
     from dbvad.cli.dataset import check_unchanged
     from dbvad.cli.train import keys, with_local_clip
     from dbvad.evaluation.evaluate import save_result
@@ -83,8 +82,7 @@ def ablate(
               file=sys.stderr)
         raise typer.Exit(130) from None
     with atomic_file(folder / "ladder.md") as temporary:
-        temporary.write_text("\n".join([text(found["rows"], "markdown"), *_significance(found, "markdown")]) + "\n",
-                             encoding="utf-8")
+        temporary.write_text(_text(found, "markdown") + "\n", encoding="utf-8")
     if select:
         found["chosen"] = choose(verdicts([found["rows"]], ["holdout_auc"]), found["base"])
         save_result(folder / "ladder.json", found)
@@ -109,12 +107,13 @@ def _show_plan(rows: list[dict[str, Any]], as_json: bool) -> int:
     return 0
 
 
-def _significance(found: dict[str, Any], style: Literal["markdown", "latex"]) -> list[str]:
-    """The table of tests and what they are; nothing where no two seeds are paired."""
-    from dbvad.ablation.table import comparisons, render
+def _text(found: dict[str, Any], style: Literal["markdown", "latex"]) -> str:
+    """The table, then that of tests and what they are where two seeds are paired."""
+    from dbvad.ablation.table import comparisons, render, text
 
     head, body = comparisons(found["rows"])
-    return ["", render(head, body, style), "", _stated(found)] if body else []
+    tests = ["", render(head, body, style), "", _stated(found)] if body else []
+    return "\n".join([text(found["rows"], style), *tests])
 
 
 def _stated(found: dict[str, Any]) -> str:
@@ -124,7 +123,7 @@ def _stated(found: dict[str, Any]) -> str:
 def _show(found: dict[str, Any], style: Style, folder: Path, failed: dict[tuple[str, int], str],
           as_json: bool) -> None:
     from dbvad.ablation.grid import untaught
-    from dbvad.ablation.table import cells, comparisons, text
+    from dbvad.ablation.table import cells, comparisons
     from dbvad.cli.output import print_table
 
     if as_json:
@@ -140,7 +139,7 @@ def _show(found: dict[str, Any], style: Style, folder: Path, failed: dict[tuple[
             print_table(head, body)
             print(_stated(found))
     else:
-        print("\n".join([text(found["rows"], style), *_significance(found, style)]))
+        print(_text(found, style))
     if line := untaught(found["rows"]):
         print(line)
     for (name, seed), reason in failed.items():

@@ -60,9 +60,9 @@ def _metrics(outcome: dict[str, Any]) -> set[str]:
 
 
 def _shown(difference: Any) -> str:
-    if difference is None:
-        return "not measured"
-    return f"{100 * difference['mean']:+.2f} ± {100 * difference['std']:.2f}{'*' if difference['clear'] else ''}"
+    from dbvad.ablation.table import gain
+
+    return "not measured" if difference is None else gain(difference)
 
 
 def _kept(one: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dbvad.cli.places import artifacts_option
 from dbvad.cli.say import say as print
 from pipeline.engine.printable import printable
 from pipeline.words import counted, few
@@ -228,8 +229,5 @@ def _list(parsed: "StagesFile", artifacts: Path, console: "Console") -> "Listing
 
 
 def _options(config: Path, artifacts: Path) -> str:
-    from pipeline.engine.place import place_of
-
-    parts = [] if config.resolve() == Path("stages.yaml").resolve() else ["--config", os.path.relpath(config)]
-    parts += [] if artifacts == Path("artifacts") else ["--artifacts", str(place_of(artifacts))]
-    return "".join(f" {part}" for part in parts)
+    usual = config.resolve() == Path("stages.yaml").resolve()
+    return ("" if usual else f" --config {os.path.relpath(config)}") + artifacts_option(artifacts)

@@ -32,9 +32,8 @@ def export(
             raise bundle.ModelError(f"{run} was trained with {along}, a model of the hub: it is fetched where it is "
                                     f"used, leave out --with-clip")
     promises = calibration.read(run)
-    stale = promises is not None and promises.model != bundle.weights_of(run)[1]
-    made = bundle.export(run, out, clip=along, calibrated=promises is not None and not stale)
-    if stale:
+    made = bundle.export(run, out, clip=along, calibrated=promises.model if promises else None)
+    if promises and promises.model != made.weights:
         print(f"{run / bundle.CALIBRATION} is left out, as it is of other weights: `dbvad calibrate {run} --normal "
               f"FOOTAGE`, then export again")
     if onnx:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dbvad.cli.places import ArtifactsOption
+from dbvad.cli.places import ArtifactsOption, artifacts_option
 from dbvad.cli.say import say as print
 from dbvad.cli.trained import Device
 from pipeline.words import counted
@@ -233,7 +233,7 @@ def _show_features(report: "Report", matched: "Matched", store: "Store", seconds
     print(f"{report.imported} imported, {report.current} up to date, {len(report.problems)} in quarantine: "
           f"{report.bytes / MB:.0f} MB in {seconds:.1f} s")
     if report.problems:
-        print("where the reasons are: dbvad sql \"select * from quarantine\"" + _option(store.root))
+        print("where the reasons are: dbvad sql \"select * from quarantine\"" + artifacts_option(store.root))
 
 
 def _show_descriptions(report: "Descriptions", root: Path, seconds: float, as_json: bool) -> None:
@@ -252,7 +252,7 @@ def _show_descriptions(report: "Descriptions", root: Path, seconds: float, as_js
     _print_left_out(report.kept, "training videos keep the description of an earlier import")
     _print_left_out(report.without, "training videos have no description")
     print(f"{report.imported} imported, {report.current} up to date in {seconds:.1f} s")
-    print(f"next: dbvad train{_option(root)}")
+    print(f"next: dbvad train{artifacts_option(root)}")
 
 
 def _left_out(matched: "Matched", report: "Report") -> list["Remark"]:
@@ -281,9 +281,3 @@ def _print_json(content: dict[str, Any]) -> None:
     import json
 
     print(json.dumps(content, indent=2, ensure_ascii=False))
-
-
-def _option(root: Path) -> str:
-    from pipeline.engine.place import place_of
-
-    return "" if root == Path("artifacts") else f" --artifacts {place_of(root)}"

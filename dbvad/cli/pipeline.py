@@ -3,14 +3,13 @@
 import signal
 import sys
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dbvad.cli.places import ArtifactsOption
+from dbvad.cli.places import ArtifactsOption, artifacts_option
 from dbvad.cli.say import say as print
 
 if TYPE_CHECKING:
@@ -26,13 +25,6 @@ STAGES = ("ingest", "decode", "score", "select", "describe", "embed")
 NOTHING = "nothing to do: every shard that can be made is up to date"
 app = typer.Typer(no_args_is_help=True, help="From video files to features and texts, stage by stage: "
                                              f"{', '.join(STAGES)}.")
-
-
-class Where(StrEnum):
-    """Whose processes do the work."""
-
-    local = "local"
-    ray = "ray"
 
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The stages file.")]
@@ -57,8 +49,9 @@ def run(
     keep_going: Annotated[bool, typer.Option("--keep-going", help="When a stage cannot run at all, go on with what "
                                                                   "the others can do.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done and why, and stop.")] = False,
-    engine: Annotated[Where | None, typer.Option("--engine", help="Processes of this machine, or of all nodes of a Ray "
-                                                                  "cluster, in place of stages.yaml's.")] = None,
+    engine: Annotated[Literal["local", "ray"] | None, typer.Option(
+        "--engine", help="Processes of this machine, or of all nodes of a Ray cluster, in place of stages.yaml's."
+    )] = None,
     address: Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="Head of the Ray cluster; by "
                                                 "default the one that this machine is a node of.")] = None,
     shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the videos, "
@@ -79,14 +72,14 @@ def run(
     wanted = choose(stages, first, last)
     part = _part(shard)
     parsed = read(config)
-    where = engine or Where(parsed.engine)
-    if where is Where.ray:
+    where = engine or parsed.engine
+    if where == "ray":
         if part:
             raise typer.BadParameter("--shard is for runs without Ray, which hands the videos out itself")
         config, artifacts = config.resolve(), artifacts.resolve()  # nodes do not work in this folder
     elif address:
         raise typer.BadParameter("--address is of a Ray cluster: give --engine ray as well")
-    carrier = _on_ray(parsed, address) if where is Where.ray else local
+    carrier = _on_ray(parsed, address) if where == "ray" else local
     built, listing = open_dataset(config, artifacts, console)
     if strict and warnings(listing):
         raise StrictError("the dataset has the faults above, and --strict allows none: nothing was run")
@@ -244,7 +237,6 @@ def print_todo(built: list["Stage"], sources: list["Source"], store: "Store", op
 
 def _print_outcome(outcome: "Outcome", artifacts: Path, as_json: bool) -> None:
     from dbvad.cli.output import print_json, print_table
-    from pipeline.engine.place import place_of
 
     stages = [stage for stage in STAGES if any(name == stage for name, _ in outcome.counts)]
     kinds = ("done", "quarantined", "blocked", "failed")
@@ -259,9 +251,8 @@ def _print_outcome(outcome: "Outcome", artifacts: Path, as_json: bool) -> None:
     elif not outcome.wanting:
         print(NOTHING)
     if outcome.quarantined:
-        option = "" if artifacts == Path("artifacts") else f" --artifacts {place_of(artifacts)}"
-        print(f"{len(outcome.quarantined)} in quarantine: `dbvad pipeline failures{option}` says what is wrong with "
-              "each")
+        print(f"{len(outcome.quarantined)} in quarantine: `dbvad pipeline failures{artifacts_option(artifacts)}` says "
+              "what is wrong with each")
 
 
 class terminable:

@@ -35,5 +35,12 @@ def refuse_urls(arguments: Sequence[str]) -> None:
                                      f"--artifacts, and to dataset.videos in stages.yaml; here a path is wanted")
 
 
+def artifacts_option(folder: Path) -> str:
+    """What names a folder of artifacts in a command that is told, with a space before it; "" for the usual one."""
+    from pipeline.engine.place import place_of
+
+    return "" if folder == Path("artifacts") else f" --artifacts {place_of(folder)}"
+
+
 ArtifactsOption = Annotated[Path, typer.Option("--artifacts", "-a", parser=anywhere, metavar="FOLDER|URL",
                                                help="Folder of the artifacts, or s3://bucket/prefix.")]

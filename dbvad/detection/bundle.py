@@ -76,11 +76,11 @@ def weights_of(path: Path) -> tuple[Path, str]:
     return file, fingerprint
 
 
-def export(run: Path, out: Path, *, clip: Path | None = None, calibrated: bool = False) -> Manifest:
+def export(run: Path, out: Path, *, clip: Path | None = None, calibrated: str | None = None) -> Manifest:
     """Make a bundle of a run: weights, manifest, result where there is one, and a card.
 
-    `clip`: a local CLIP folder to take along; `calibrated`: whether to take the calibration. An older bundle in `out`
-    is replaced. Raises ModelError, CheckpointError, Damaged.
+    `clip`: a local CLIP folder to take along; `calibrated`: hash of the weights that the run's calibration is of, which
+    is taken along if they are these. An older bundle in `out` is replaced. Raises ModelError, CheckpointError, Damaged.
     """
     if run.resolve() == out.resolve():
         raise ModelError(f"{out} is the run itself: name another folder by --out")
@@ -88,11 +88,11 @@ def export(run: Path, out: Path, *, clip: Path | None = None, calibrated: bool =
         raise ModelError(f"{out} is there and is no bundle: name an empty or a new folder by --out")
     file, weights = weights_of(run)
     model, result = load_model(file), _result(run / RESULT)
-    facts = model.facts
+    facts, kept = model.facts, calibrated == weights
     out.mkdir(parents=True, exist_ok=True)
     (out / ONNX).unlink(missing_ok=True)  # of older weights
     _copy(file, out / MODEL)
-    for name, wanted in ((CALIBRATION, calibrated), (RESULT, result is not None)):
+    for name, wanted in ((CALIBRATION, kept), (RESULT, result is not None)):
         if wanted:
             _copy(run / name, out / name)
         else:
@@ -104,7 +104,7 @@ def export(run: Path, out: Path, *, clip: Path | None = None, calibrated: bool =
                         epoch=facts.epoch)
     with atomic_file(out / MANIFEST) as temporary:
         temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    write_card(out / CARD, manifest.model_dump(), result, calibrated=calibrated)
+    write_card(out / CARD, manifest.model_dump(), result, calibrated=kept)
     return manifest
 
 

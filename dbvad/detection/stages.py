@@ -79,11 +79,10 @@ class Detect:
 
     def _table(self, video_id: str, edges: np.ndarray, seconds: np.ndarray, columns: np.ndarray) -> pa.Table:
         count, shares = len(columns), columns[:, 1:]
-        anomalies = shares[:, 1:]  # without the normal one
         if self.labels:
-            best = anomalies.argmax(axis=1)
+            best = shares[:, 1:].argmax(axis=1)  # without the normal one
             label = [self.labels[place] for place in best]
-            likeness = anomalies[np.arange(count), best] / np.maximum(anomalies.sum(axis=1), 1e-12)
+            likeness = Vocabulary.in_shares(shares)[np.arange(count), best]
         else:
             label, likeness = [""] * count, np.zeros(count)
         return pa.table({
