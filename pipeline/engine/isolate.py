@@ -7,7 +7,6 @@ deadlines, memory and exit codes. A child dies with its parent, however that die
 import errno
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -25,8 +24,8 @@ from pipeline.engine.hand import Hand, Heard, Loss, Report
 from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Unit, changes
 from pipeline.engine.printable import printable
-from pipeline.engine.spawn import INTERRUPTS, SPAWN, die_with, interrupts_held
-from pipeline.engine.stage import BadVideo, Product, Stage, StageError, Worker
+from pipeline.engine.spawn import SPAWN, begin_child, interrupts_held
+from pipeline.engine.stage import BadVideo, Product, Stage, StageError, Worker, recipe
 from pipeline.engine.store import Store
 
 LOG_TAIL_BYTES = 2000
@@ -144,10 +143,7 @@ class Child(Hand):
 
 def _main(stage: Stage, store: Store, connection: Connection, log: str, parent: int) -> None:
     """The child's side."""
-    die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
-    _redirect_output(log)
+    begin_child(parent, log)
     lock, began, told_s = threading.Lock(), time.monotonic(), 0.0
 
     def say(report: Report) -> None:
@@ -162,10 +158,11 @@ def _main(stage: Stage, store: Store, connection: Connection, log: str, parent: 
 
     try:
         with stage.open(note) as worker, ThreadPoolExecutor(stage.concurrency) as threads:
-            here = {"version": stage.version, "contract": stage.contract.version, "params": stage.identity()}
+            identity = stage.identity()
             say(Report("ready", seconds=time.monotonic() - began))
             while (unit := _receive(connection)) is not None:
-                if other := changes(unit.basis, {**unit.basis, **here}):  # an upgrade on the way, or another node's
+                here = recipe(stage, unit.recipe["facts"], identity)
+                if other := changes(unit.recipe, here):  # an upgrade on the way, or another node's
                     say(_failure(StageError(OTHER_VERSIONS.format("; ".join(other))), unit.video_id))
                     continue
                 threads.submit(_work, stage, worker, store, unit, say)
@@ -225,13 +222,3 @@ def _peak_mb() -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
     return 0.0
-
-
-def _redirect_output(log: str) -> None:
-    """Send what native libraries print to a file; the terminal belongs to the progress display."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)

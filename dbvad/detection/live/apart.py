@@ -5,7 +5,6 @@ ended. The process dies with its parent, and a server that it started with it.
 """
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -16,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.engine.spawn import INTERRUPTS, SPAWN, die_with, interrupts_held
+from pipeline.engine.spawn import SPAWN, begin_child, interrupts_held
 from pipeline.instruments.vlm import Answer, Engine, EngineError, Request, RequestError
 from pipeline.stages.describe import DescribeParams, engine_of
 from pipeline.stages.models import name_of
@@ -125,13 +124,8 @@ class Apart(AbstractContextManager["Apart"]):
 
 def _main(make: Make, connection: Connection, parent: int) -> None:
     """The child's side."""
-    die_with(parent)
+    begin_child(parent)  # what libraries print is lost: their faults arrive as words
     os.nice(NICE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
-    with open(os.devnull, "w") as nowhere:  # libraries print; their faults arrive as words
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
     with suppress(BrokenPipeError, EOFError):  # nobody listens any more
         try:
             with make() as engine:

@@ -6,7 +6,6 @@ late, and says every BEAT_S that it lives. It keeps the packets as they came, wh
 
 import io
 import os
-import signal
 import threading
 import time
 from collections import Counter, deque
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline.engine.spawn import INTERRUPTS, die_with
+from pipeline.engine.spawn import begin_child
 from pipeline.instruments.live_video import LiveFrame, LiveStream, Opened, StreamError, open_stream
 from pipeline.instruments.segments import SegmentWriter
 
@@ -107,12 +106,7 @@ class Outbox:
 
 def main(order: Order, connection: Connection, parent: int) -> None:
     """The child's side; ends when the connection does."""
-    die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
-    with open(os.devnull, "w") as nowhere:  # native libraries print; their faults arrive as words and counts
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    begin_child(parent)  # what libraries print is lost: their faults arrive as words and counts
     outbox = Outbox(connection, order.queue)
     try:
         with open_stream(order.address, timeout_s=order.timeout_s, short_side=order.short_side) as stream:
