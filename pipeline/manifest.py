@@ -182,11 +182,11 @@ def set_aside(store: Store, entry: Entry, last: str) -> str:
 
 def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
     """Shards (and quarantine rows, under "quarantine") of videos other than `ids`, by stage."""
-    found = {stage: {store.path(stage, video_id) for video_id in ids} for stage in STAGES}
-    aside = store.root / "quarantine"
-    stages = {*STAGES, *(path.relative_to(aside).parts[0] for path in store.shards("quarantine"))}
-    found["quarantine"] = {store.quarantine_path(stage, video_id) for stage in stages for video_id in ids}
-    return {stage: gone for stage, kept in found.items() if (gone := [p for p in store.shards(stage) if p not in kept])}
+    there = {stage: store.shards(stage) for stage in (*STAGES, "quarantine")}
+    kept = {stage: {store.path(stage, video_id) for video_id in ids} for stage in STAGES}
+    aside = {path.relative_to(store.root / "quarantine").parts[0] for path in there["quarantine"]}
+    kept["quarantine"] = {store.quarantine_path(stage, video_id) for stage in aside for video_id in ids}
+    return {stage: gone for stage, paths in there.items() if (gone := [p for p in paths if p not in kept[stage]])}
 
 
 def copies(videos: Iterable[tuple[str, str, str, bool]]) -> list[Copies]:

@@ -42,7 +42,7 @@ def read(store: "Store", stages: Sequence["Stage"], sources: Sequence["Source"])
     plan = make_plan(stages, sources, store)
     events = {source.video_id: read_events(store, source.video_id) for source in sources
               if plan["events", source.video_id].state is State.DONE}
-    bad = {unit.video_id for unit in plan.values() if unit.state is State.QUARANTINED}
+    bad = {unit.video_id for unit in plan.quarantined()}
     return Found(store, {source.video_id: source.path for source in sources}, events, bad)
 
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from dbvad.importing import BadInput, ImportFault
 from dbvad.importing.lists import told_as_fault
-from dbvad.importing.shards import fingerprint, make_basis, publish, put_aside
+from dbvad.importing.shards import make_basis, publish, put_aside
 from dbvad.progress import Update
 from pipeline.contracts import DESCRIBE, EMBED, embedding_array
+from pipeline.engine.fingerprint import fingerprint
 from pipeline.engine.store import Store
 from pipeline.instruments.clip import ClipError
 from pipeline.lists.names import AmbiguousName, Names

@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from dbvad.importing import BadInput, ImportFault
 from dbvad.importing.arrays import AGAIN, Norms, snippets
-from dbvad.importing.shards import fingerprint, list_videos, make_basis, publish, put_aside
+from dbvad.importing.shards import list_videos, make_basis, publish, put_aside
 from dbvad.importing.sources import Matched, Source
 from dbvad.progress import Update
 from pipeline.contracts import INGEST, SCORE, ContractError, embedding_array
 from pipeline.engine.files import Damaged
+from pipeline.engine.fingerprint import fingerprint
 from pipeline.engine.store import Store
 from pipeline.lists.names import AmbiguousName, Names
 from pipeline.lists.remarks import Remark, remarks_on

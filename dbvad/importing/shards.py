@@ -1,7 +1,5 @@
-"""Publishing what is imported: fingerprints, and what becomes of a video that cannot be used."""
+"""Publishing what is imported, and what becomes of a video that cannot be used."""
 
-import hashlib
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +7,7 @@ import pyarrow as pa
 
 from dbvad.importing import BadInput
 from pipeline.contracts import Contract
+from pipeline.engine.fingerprint import fingerprint
 from pipeline.engine.store import Store
 from pipeline.manifest import FILE, Entry, Manifest, NoManifest, read, write
 
@@ -20,12 +19,6 @@ def make_basis(contract: Contract, *, params: dict[str, Any], facts: dict[str, A
     """What an imported shard depends on, in the form that the pipeline's stages use."""
     return {"stage": contract.artifact, "version": f"import-{VERSION}", "contract": contract.version,
             "params": params, "facts": facts, "upstream": upstream}
-
-
-def fingerprint(basis: dict[str, Any]) -> str:
-    """SHA-256 of the basis as JSON with one spelling, as 32 hex digits."""
-    text = json.dumps(basis, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def publish(store: Store, contract: Contract, video_id: str, rows: pa.Table | Iterable[pa.Table],

@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.engine.files import Damaged
+from pipeline.engine.fingerprint import Fingerprinter
 from pipeline.engine.sealed import Unsealed
 from pipeline.engine.seen import Seen
-from pipeline.engine.stage import Fingerprinter, Source, Stage, recipe
+from pipeline.engine.stage import Source, Stage, recipe
 from pipeline.engine.store import Store
 
 
@@ -92,10 +93,10 @@ class Plan(Mapping[tuple[str, str], Unit]):
         """The one that the shard of a stage must have."""
         return self.prints[name][PRINT_BYTES * number:PRINT_BYTES * (number + 1)].hex()
 
-    def not_done(self) -> Iterator[Unit]:
-        """The units that are not done, in order."""
-        for number in self.numbers_not_done():
-            yield from (self.unit(name, number) for name in self.stages if number in self.undone[name])
+    def quarantined(self) -> Iterator[Unit]:
+        """The units that are in quarantine."""
+        return (self.unit(name, number) for name, undone in self.undone.items()
+                for number, (state, _) in undone.items() if state is State.QUARANTINED)
 
     def numbers_not_done(self) -> list[int]:
         """The videos of which not every stage is done, by their places."""

@@ -17,7 +17,7 @@ from pipeline.engine.hand import Engine, Executor, Hand, Loss, Report
 from pipeline.engine.isolate import Local
 from pipeline.engine.lock import at_work
 from pipeline.engine.place import StorageError
-from pipeline.engine.plan import Plan, State, Unit, make_plan
+from pipeline.engine.plan import Plan, Unit, make_plan
 from pipeline.engine.progress import Reporter
 from pipeline.engine.shard import file_name
 from pipeline.engine.spawn import cores
@@ -286,9 +286,8 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         units, blocked = todo(plan, options)
         units = limited(units, limit)
         again = {(unit.stage, unit.video_id) for unit in units}
-        before = {unit.video_id for unit in plan.not_done()
-                  if unit.state is State.QUARANTINED and asked_for(unit, options)
-                  and (unit.stage, unit.video_id) not in again}
+        before = {unit.video_id for unit in plan.quarantined()
+                  if asked_for(unit, options) and (unit.stage, unit.video_id) not in again}
         if not units:
             return Outcome(Counter((unit.stage, "blocked") for unit, _ in blocked), before, wanting(blocked))
         run_id = "-".join([time.strftime("%Y%m%dT%H%M%S"), str(os.getpid()), *([options.shard.name] if options.shard

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.contracts import EMBED, INGEST, SCORE, embedding_array
-from pipeline.engine.stage import fingerprint
+from pipeline.engine.fingerprint import fingerprint
 from pipeline.engine.store import Store
 from tests.manifests import write_manifest
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.engine.stage import BadVideo, Fingerprinter, canonical, fingerprint
+from pipeline.engine.fingerprint import Fingerprinter, canonical, fingerprint
+from pipeline.engine.stage import BadVideo
 from tests.engine.world import World
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(
