@@ -36,6 +36,11 @@ class Needs(Config):
         return {name: amount for name, amount in wanted.items() if amount}
 
 
+def gpus_of(device: str) -> float:
+    """How many a worker on a device, as torch names it, can use."""
+    return float(device == "auto" or device.startswith("cuda"))
+
+
 class RayCluster(Config):
     """`address`: of the cluster's head, or "auto": the one that this machine is a node of. `wait_s`: how long a stage
     waits for a node that has what it needs to join, before it gives up."""

@@ -1,8 +1,9 @@
 """Content hashes of files, remembered by size and time of change, so that an unchanged file is read once."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pipeline.engine.files import Damaged, read_record, write_record
@@ -12,13 +13,18 @@ Stamp = tuple[int, int | str]  # bytes, and what changes with the content: time 
 UNKNOWN: list[int | str] = [-1, -1, ""]
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 32 hex digits. Raises OSError."""
+def hash_parts(parts: Iterable[bytes]) -> str:
+    """SHA-256 of bytes that come part by part, as 32 hex digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()[:32]
+
+
+def hash_file(path: Path) -> str:
+    """As `hash_parts`, of a file's bytes. Raises OSError."""
+    with open(path, "rb") as file:
+        return hash_parts(iter(partial(file.read, CHUNK), b""))
 
 
 def stamp_of(path: Path) -> Stamp:

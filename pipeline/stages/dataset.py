@@ -111,9 +111,8 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
     others: Counter[str] = Counter()
     found: dict[str, list[VideoFile]] = defaultdict(list)
     for file in files_of(root):
-        above, _, name = file.name.rpartition("/")
-        suffix = os.path.splitext(name)[1].lower()
-        if name.startswith(".") or above.startswith(".") or "/." in above:
+        suffix = os.path.splitext(file.name)[1].lower()
+        if "/." in f"/{file.name}":  # it, or a folder above it
             others["hidden"] += 1
         elif suffix in VIDEO_SUFFIXES or file.looks_like_video() or (
                 dataset.names_files and read(video_id(file.name)) is not None):

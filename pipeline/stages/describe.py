@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.contracts import DESCRIBE
-from pipeline.engine.cluster import Needs
+from pipeline.engine.cluster import Needs, gpus_of
 from pipeline.engine.stage import BadVideo, Note, Product, Source, StageError, Worker
 from pipeline.engine.store import Store
 from pipeline.instruments.vlm import Answer, Engine, EngineError, Request, RequestError
@@ -55,7 +55,7 @@ class DescribeParams(Needs):
         """None where servers elsewhere do the work; all of a server that is started here."""
         if self.engine == "vllm":
             return 0 if self.vllm.base_urls else self.vllm.tensor_parallel_size * self.vllm.data_parallel_size
-        return float(self.device == "auto" or self.device.startswith("cuda"))
+        return gpus_of(self.device)
 
 
 class Describe:

@@ -68,7 +68,7 @@ class _Folders:
     level: int | None = None  # of the label among the folders that are no split; None: as far as one video shows it
     splits: tuple[str, ...] = ()  # of all videos, as their folders call them
     spelling: Mapping[str, str] = field(default_factory=dict)  # label -> the one that holds
-    by_folder: dict[str, Facts | None] = field(default_factory=dict, repr=False, compare=False)  # what was read of it
+    by_folder: dict[str, Facts | None] = field(init=False, default_factory=dict, repr=False, compare=False)  # as read
 
     def __call__(self, video_id: str) -> Facts | None:
         found = self._in_folder(_folder_of(video_id))
@@ -83,9 +83,9 @@ class _Folders:
         levels = [level for before, _, after in found.values() for level, folder in enumerate(before + after)
                   if same_label(folder, self.normal)]
         splits = tuple(split for folder, (_, split, _) in found.items() if split for _ in range(counts[folder]))
-        known = replace(self, level=min(levels, default=None), splits=splits, by_folder={})
+        known = replace(self, level=min(levels, default=None), splits=splits)
         facts = filter(None, map(known._in_folder, counts))
-        return replace(known, spelling=one_spelling(label for fact in facts for label in fact.labels), by_folder={})
+        return replace(known, spelling=one_spelling(label for fact in facts for label in fact.labels))
 
     def _in_folder(self, folder: str) -> Facts | None:
         """The facts of the videos in a folder; the split "" where it is drawn for each."""

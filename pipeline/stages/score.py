@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.contracts import SCORE, embedding_array
-from pipeline.engine.cluster import Needs
+from pipeline.engine.cluster import Needs, gpus_of
 from pipeline.engine.stage import BadVideo, Note, Product, Source, StageError, Worker
 from pipeline.engine.store import Store
 from pipeline.kess import novelty
@@ -38,7 +38,7 @@ class ClipParams(Needs):
 
     def own_gpus(self) -> float:
         """None on another device."""
-        return float(self.device == "auto" or self.device.startswith("cuda"))
+        return gpus_of(self.device)
 
     def load(self) -> "Clip":
         """The model. Raises StageError."""

@@ -1,6 +1,5 @@
 """The files of a dataset, in a folder or in a bucket, as a listing looks at them: is it a video, and which?"""
 
-import hashlib
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.engine.config import ConfigError
-from pipeline.engine.hashing import HashCache, Stamp, hash_file
+from pipeline.engine.hashing import HashCache, Stamp, hash_parts
 from pipeline.engine.place import Url, objects_below
 from pipeline.engine.remote.scratch import Stored
 from pipeline.engine.stage import BadVideo
@@ -72,7 +71,7 @@ class LocalFile(NamedTuple):
         if path.exists() and not path.is_file():
             return "", BadVideo("unreadable", "no regular file, but a folder, a pipe or a device", "remove it")
         try:
-            return cache.hash(key, path, hash_file), None
+            return cache.hash(key, path), None
         except FileNotFoundError:
             return "", BadVideo("unreadable", "a link that leads nowhere, or a file that just went away",
                                 "put the video there, or remove the link")
@@ -107,11 +106,9 @@ class StoredFile(NamedTuple):
             return "", BadVideo("unreadable", "an object that just went away", "run the pipeline again")
 
     def _hash(self) -> str:
-        digest = hashlib.sha256()
-        if (answer := self.objects.get(self.name)) is not None:
-            for part in answer.parts():
-                digest.update(part)
-        return digest.hexdigest()[:32]
+        answer = self.objects.get(self.name)
+        assert answer is not None  # it is only where an ETag is asked for
+        return hash_parts(answer.parts())
 
 
 def files_of(videos: Path | Url) -> Iterator[VideoFile]:
