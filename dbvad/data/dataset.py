@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,6 +117,11 @@ class TrainingData:
         labels, texts, described = (torch.from_numpy(part[videos]) for part
                                     in (self.labels, self.descriptions, self.described))
         return Batch(x.float(), mask, labels, texts, described, torch.from_numpy(videos))
+
+    def centre_crops(self, videos: np.ndarray, size: int) -> Iterator[Batch]:
+        """Batches of at most `size` of `videos` (indices), the centre crop of each."""
+        for some in np.array_split(videos, -(-len(videos) // size)):
+            yield self.batch(some, np.zeros_like(some))
 
     def taught(self, how: Texts, videos: np.ndarray, seed: int) -> "TrainingData":
         """The same with the descriptions of `videos`, those that are trained on, dealt out anew: an ablation."""

@@ -145,11 +145,11 @@ def _write(store: Store, videos: Sequence[tuple[str, str]], crops: int, dim: int
 
 def outdated(cache: Path, videos: Sequence[tuple[str, str]]) -> list[Path]:
     """Packed features in a cache that were made from others than `videos`, as in `open_features`; nobody opens them."""
-    gone = list[Path]()
+    gone, made_from = list[Path](), digest(videos)
     for data in sorted(cache.glob("features-*.f16")):
         record = data.with_suffix(".json")
         with suppress(Damaged, OSError):
-            if read_record(record, "It is made anew").get("of") == digest(videos):
+            if read_record(record, "It is made anew").get("of") == made_from:
                 continue
         gone += [data, record]
     return gone

@@ -124,8 +124,7 @@ class DescriptionMemory(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float().masked_fill(~mask.unsqueeze(-1), 0)
-            z = ((x - self.video_mean) @ self.video_map).masked_fill(~mask.unsqueeze(-1), 0)
+            z = ((x.float() - self.video_mean) @ self.video_map).masked_fill(~mask.unsqueeze(-1), 0)
             weights = self.near[:x.shape[1], :x.shape[1]]
             z = F.normalize(weights @ z / distance_sums(weights, mask).unsqueeze(-1), dim=-1) / TEMPERATURE
             likeness = (z @ self.events.T).logsumexp(dim=-1) - (z @ self.ordinary.T).logsumexp(dim=-1)

@@ -130,11 +130,10 @@ def _windows(network: Network, views: np.ndarray) -> np.ndarray:
     starts = np.array([*range(0, total - length, max(1, length // 2)), total - length])
     rows = starts[:, None] + np.arange(length)  # (windows, length)
     step = max(1, AT_ONCE // (length * crops))
-    scores = []
+    scores: list[np.ndarray] = []
     for some in np.split(rows, range(step, len(rows), step)):
-        found = network(views[some].swapaxes(1, 2).reshape(-1, length, views.shape[2]))
-        scores.append(found.reshape(len(some), crops, length, -1).mean(axis=1))
-    whole = np.concatenate(scores)
+        scores += score_each(network, list(views[some]))
+    whole = np.stack(scores)
     sums = np.zeros((total, whole.shape[2]), np.float32)
     np.add.at(sums, rows, whole)
     return sums / np.bincount(rows.ravel(), minlength=total)[:, None].astype(np.float32)

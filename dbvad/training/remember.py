@@ -79,8 +79,4 @@ def video_means(data: TrainingData, videos: np.ndarray) -> Tensor:
 @torch.no_grad()
 def _evidence(memory: DescriptionMemory, data: TrainingData, videos: np.ndarray, batch: int) -> Tensor:
     """Of all snippets of `videos`, centre crop: (N,)."""
-    found = []
-    for some in np.array_split(videos, -(-len(videos) // batch)):
-        shown = data.batch(some, np.zeros_like(some))
-        found.append(memory(shown.x, shown.mask)[shown.mask])
-    return torch.cat(found)
+    return torch.cat([memory(shown.x, shown.mask)[shown.mask] for shown in data.centre_crops(videos, batch)])

@@ -126,7 +126,8 @@ class Run:
         if len(self.held):
             self.holdout_auc = self._holdout_auc()
             better = self.holdout_auc > self.best
-            if better if self.config.select == "holdout" else epoch == self.config.epochs:
+            kept = better if self.config.select == "holdout" else epoch == self.config.epochs
+            if kept and (self.alignment is None or self.retrieval is None):  # by the alignment it is always the same
                 self.retrieval = self._retrieval()
             if better:
                 self.best, self.best_epoch = self.holdout_auc, epoch
@@ -200,8 +201,7 @@ class Run:
         return retrieval((z_video @ z_text.T).cpu().numpy(), self.data.labels[held])
 
     def _centre_crops(self, videos: np.ndarray) -> Iterator[Batch]:
-        for some in np.array_split(videos, -(-len(videos) // self.config.batch)):
-            yield self.data.batch(some, np.zeros_like(some)).to(self.device)
+        return (batch.to(self.device) for batch in self.data.centre_crops(videos, self.config.batch))
 
 
 def uses_text(config: TrainConfig) -> bool:
