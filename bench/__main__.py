@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pipeline.engine.spawn import cores
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 Figures = dict[str, float]
@@ -115,7 +117,7 @@ def machine() -> dict[str, Any]:
                   if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else ""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return {"at": time.strftime("%Y-%m-%dT%H:%M:%S"), "commit": commit.stdout.strip() or "unknown", "cpu": model,
-            "cores": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 1)}
+            "cores": cores(), "load": round(os.getloadavg()[0], 1)}
 
 
 def show(run: dict[str, Any]) -> None:

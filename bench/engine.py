@@ -55,29 +55,26 @@ def make_shards(artifacts: Path, dataset: Dataset, links: bool) -> None:
     sources = discover(dataset, HashCache(artifacts / ".video-hashes.json")).sources
     plan = make_plan(list(stages.values()), sources, store)
     made: dict[tuple[str, str], tuple[Unit, Path, int]] = {}
+    folders: set[Path] = set()
     for unit in plan.values():
         path = store.path(unit.stage, unit.video_id)
+        if path.parent not in folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folders.add(path.parent)
         kind = unit.fingerprint if links else f"{len(unit.video_id)} {unit.recipe}"
         like, template, number = made.get((unit.stage, kind), (unit, path, 0))
         made[unit.stage, kind] = like, template, number + 1
-        if number % 1000 == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
         if number == 0:
             contract = stages[unit.stage].contract
             store.publish(contract, unit.video_id, contract.schema.empty_table(), fingerprint=unit.fingerprint,
                           basis=unit.basis)
         elif not links:
-            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(retold(template.read_bytes(), like, unit))
         elif number % LINKS == 0:
             shutil.copy(template, path)
             made[unit.stage, kind] = like, path, number + 1
         else:
-            try:
-                os.link(template, path)
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.link(template, path)
+            os.link(template, path)
 
 
 def retold(shard: bytes, like: Unit, unit: Unit) -> bytes:

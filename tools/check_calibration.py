@@ -22,6 +22,7 @@ from dbvad.demo.world.dataset import MAX_SPLIT, encode
 from dbvad.demo.world.story import NORMAL, tell
 from dbvad.detection.calibration import DAY_H, TooLittle, garwood
 from dbvad.progress import progress
+from pipeline.engine.files import atomic_file
 from pipeline.sql import connect
 
 SEEDS = {"calibrate": 2 * 3007 * MAX_SPLIT, "check": 2 * 3008 * MAX_SPLIT}  # of datasets that nobody renders
@@ -46,9 +47,8 @@ def footage(out: Path, part: str, hours: float, workers: int) -> float:
 
 def _render(job: tuple[Path, int]) -> None:
     path, seed = job
-    part = path.with_suffix(".part")
-    encode(part, tell(seed, NORMAL))
-    part.replace(path)
+    with atomic_file(path) as temporary:
+        encode(temporary, tell(seed, NORMAL))
 
 
 def refuses(bundle: Path, hour: Path, out: Path) -> bool:

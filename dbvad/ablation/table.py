@@ -67,7 +67,7 @@ def comparisons(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list
     shown = [name for name in columns(rows) if name not in RETRIEVAL]
     body = [[row["name"], *(_tested(row["difference"].get(name)) for name in shown)] for row in rows
             if any(row["difference"].get(name, {}).get("interval") for name in shown)]
-    return ["difference", *((TITLES | RETRIEVAL)[name] for name in shown)], body
+    return ["difference", *(TITLES[name] for name in shown)], body
 
 
 def gain(found: Mapping[str, Any]) -> str:

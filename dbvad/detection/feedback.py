@@ -1,11 +1,12 @@
 """Feedback: what users said of events, a JSON line each, as the page of `dbvad watch` and `dbvad events` write it."""
 
 import json
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import Any
 
 from dbvad.detection.calibration import Thumb
+from dbvad.detection.live.journal import iso
 from dbvad.scoring.events import Event
 
 FILE = "feedback.jsonl"
@@ -41,9 +42,8 @@ def read(path: Path) -> list[Thumb]:
 
 def add(path: Path, event: Event, false: bool) -> dict[str, Any]:
     """Write that an event was none (`false`), or was one, and return the line."""
-    line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), "id": event.id,
-            "verdict": "false" if false else "true", "video": event.video, "start_s": event.start_s,
-            "end_s": event.end_s, "peak": event.peak, "fingerprint": event.fingerprint}
+    line = {"at": iso(time.time()), "id": event.id, "verdict": "false" if false else "true", "video": event.video,
+            "start_s": event.start_s, "end_s": event.end_s, "peak": event.peak, "fingerprint": event.fingerprint}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
     return line

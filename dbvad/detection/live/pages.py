@@ -18,6 +18,7 @@ from sse_starlette import EventSourceResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn import Config, Server
 
+from dbvad.detection.feedback import FILE as FEEDBACK
 from dbvad.detection.live.clips import CLIPS
 from dbvad.detection.live.deliver import Delivery
 from dbvad.detection.live.journal import fold, iso
@@ -25,7 +26,6 @@ from dbvad.detection.live.metrics import metrics
 from dbvad.detection.live.watch import Watch, summary
 
 STATIC = Path(__file__).parent / "page"
-FEEDBACK = "feedback.jsonl"
 LOCAL = ["127.0.0.1", "localhost", "[::1]"]
 SHOWN = 1000  # events, the newest
 LOOK_S = 0.5  # between two looks for news of each open page
@@ -113,8 +113,11 @@ def build(desk: Desk, token: str | None) -> FastAPI:
     def right(given: str) -> bool:
         return token is None or hmac.compare_digest(given.encode(), token.encode())
 
-    def allowed(authorization: Annotated[str, Header()] = "", kept: Annotated[str, Cookie(alias=COOKIE)] = "") -> None:
-        if not right(authorization.removeprefix("Bearer ") or kept):
+    def known(authorization: Annotated[str, Header()] = "", kept: Annotated[str, Cookie(alias=COOKIE)] = "") -> bool:
+        return right(authorization.removeprefix("Bearer ") or kept)
+
+    def allowed(is_known: Annotated[bool, Depends(known)]) -> None:
+        if not is_known:
             raise HTTPException(401, "a token is needed: open /?token=TOKEN once, or send it as Bearer token")
 
     @app.middleware("http")
@@ -127,13 +130,13 @@ def build(desk: Desk, token: str | None) -> FastAPI:
     guard = [Depends(allowed)]
 
     @app.get("/")
-    def page(given: Annotated[str | None, Query(alias="token")] = None,
-             authorization: Annotated[str, Header()] = "", kept: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
+    def page(is_known: Annotated[bool, Depends(known)],
+             given: Annotated[str | None, Query(alias="token")] = None) -> Response:
         if token is not None and given is not None and right(given):
             answer = RedirectResponse("/", 303)  # the token leaves the address bar
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
             return answer
-        if (given is None or token is None) and right(authorization.removeprefix("Bearer ") or kept):
+        if (given is None or token is None) and is_known:
             return FileResponse(STATIC / "index.html")
         door = (STATIC / "token.html").read_text(encoding="utf-8")
         return HTMLResponse(door.replace("{said}", ASKED if given is None else WRONG), 401)
