@@ -101,7 +101,8 @@ def score(device: str, model: str = MODEL, frames: int = 8192, videos: int = 8) 
         read = partial(_image, video_id="")
         found: Figures = {"frames": f"448x336, {sum(map(len, jpegs)) / len(jpegs) / 1e3:.0f} kB",
                           "threads": torch.get_num_threads()}
-        alone = {"JPEG by Pillow": (read, jpegs[:frames // 4]), "cut by Pillow": (partial(net.views.cut, crops=1), images)}
+        alone = {"JPEG by Pillow": (read, jpegs[:frames // 4]),
+                 "cut by Pillow": (partial(net.views.cut, crops=1), images)}
         for name, (work, items) in alone.items():
             found |= {f"frames/s, {name}, {place}": rate for place, rate in threads(work, items).items()}
             yield found

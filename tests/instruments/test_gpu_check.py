@@ -80,7 +80,8 @@ def test_the_image_tower_is_near_that_in_float32_and_measured_by_batch() -> None
     assert figures["of the limit, batch 3"] == pytest.approx(
         figures["crops/s, batch 3"] * figures["GFLOP a crop"] / 1e3 / figures["matrix limit, TFLOP/s"])
     vision = clip_config()["model_cfg"]["vision_cfg"]
-    tokens, width, patch = (vision["image_size"] // vision["patch_size"]) ** 2 + 1, vision["width"], vision["patch_size"]
+    width, patch = vision["width"], vision["patch_size"]
+    tokens = (vision["image_size"] // patch) ** 2 + 1
     layer = 2 * tokens * 12 * width**2 + 4 * tokens**2 * width
     ends = 2 * (tokens - 1) * 3 * patch**2 * width + 2 * width * clip_config()["model_cfg"]["embed_dim"]
     assert figures["GFLOP a crop"] * 1e9 == pytest.approx(vision["layers"] * layer + ends)
