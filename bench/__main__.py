@@ -76,6 +76,12 @@ def of_engine(found: Any) -> Figures:
             "CPU ms a video": 1000 * least / videos}
 
 
+def of_sql(found: Any) -> Figures:
+    told = found["found"]
+    return {f"{question}: compacted / shards": told["compacted"][question]["cpu_s"] / before["cpu_s"]
+            for question, before in told["shards"].items()}
+
+
 BENCHES = {
     "decode": Bench(("--frames", "6000", "--rounds", "2"), lambda found: {
         f"{part} / ffmpeg -f null": found["of_ffmpeg"][part] for part in ("pyav: with pictures", "auto: the stage")},
@@ -83,6 +89,7 @@ BENCHES = {
     "overlap": Bench(("--videos", "24", "--frames", "600"), lambda found: {"bound / together": found["of_bound"]},
                      {"bound / together": "at least 0.9"}),
     "engine": Bench(("--videos", "5000"), of_engine, {"CPU ms a video": "at most 0.2"}),
+    "sql": Bench(("--videos", "2000"), of_sql, {}),
     "importing": Bench(("--videos", "320"), of_importing, {"an epoch's time that waits": "under 0.02"}),
     "train": Bench(("--lengths", "UCF-Crime", "--rounds", "1"), of_training, {"dbvad fp32 / VadCLIP-like": "over 1"}),
     "on_ray": Bench(("--videos", "20", "--rounds", "1"), of_ray, {"steady, ray / local": "under 1.1"},

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.contracts import STAGES
 from pipeline.engine.place import place_of
 from pipeline.engine.sealed import seal
-from pipeline.engine.shard import Footer, open_sealed
+from pipeline.engine.shard import Footer, file_name, open_sealed
 from pipeline.engine.store import Store
 from pipeline.lists.remarks import Remark, remarks_on
 from pipeline.words import few
@@ -129,10 +129,10 @@ def read(root: Path) -> Manifest:
                          f"same import again, writes it anew") from None
 
 
-def store_of(root: Path) -> Store:
+def store_of(root: Path, manifest: Manifest | None = None) -> Store:
     """The artifacts in `root`, with the remedy that makes a damaged shard again there."""
     try:
-        made_by = read(root).made_by
+        made_by = (manifest or read(root)).made_by
     except NoManifest:
         made_by = "pipeline"
     return Store(root, DETECT_AGAIN) if made_by == "detect" else Store(root)
@@ -148,13 +148,31 @@ def holds(entry: Entry, stage: str, footer: Footer) -> bool:
 
 def current(store: Store, entry: Entry, stage: str) -> bool:
     """Whether a video has today's shard of a stage, and nothing keeps it from being used. Raises Damaged."""
-    if set_aside(store, entry, stage):
-        return False
+    return not set_aside(store, entry, stage) and _is_made(store, entry, stage)
+
+
+def _is_made(store: Store, entry: Entry, stage: str) -> bool:
     mark = entry.fingerprints.get(stage)
     if mark and store.is_current(stage, entry.video_id, mark):
         return True
     footer = store.whole_footer(stage, entry.video_id)
     return footer is not None and holds(entry, stage, footer)
+
+
+class Today:
+    """`current` and `set_aside`, asked of many videos: the quarantine is listed once, and looked into where it has one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.listed = store, {str(path) for path in store.shards("quarantine")}
+
+    def current(self, entry: Entry, stage: str) -> bool:
+        """Raises Damaged."""
+        return not self.set_aside(entry, stage) and _is_made(self.store, entry, stage)
+
+    def set_aside(self, entry: Entry, last: str) -> str:
+        """Raises Damaged."""
+        return set_aside(self.store, entry, last, self.listed)
 
 
 def quarantine(store: Store, entries: Iterable[Entry]) -> list[dict[str, Any]]:
@@ -165,28 +183,38 @@ def quarantine(store: Store, entries: Iterable[Entry]) -> list[dict[str, Any]]:
             and row["fingerprint"] == known[row["video_id"]].fingerprints.get(row["stage"], "")]
 
 
-def set_aside(store: Store, entry: Entry, last: str) -> str:
+def set_aside(store: Store, entry: Entry, last: str, listed: Collection[str] | None = None) -> str:
     """Why a video is in quarantine now, at stage `last` or at one before it; "" if it is not.
 
-    What was made of it there or below, when it was not, may still be up to date: nobody uses it. Raises Damaged.
+    What was made of it there or below, when it was not, may still be up to date: nobody uses it. `listed`: the paths of
+    all records there are, else each is looked for. Raises Damaged.
     """
-    if entry.problem:
+    if entry.problem or (listed is not None and not listed):
         return entry.problem
     order = list(dict.fromkeys([*STAGES, *entry.fingerprints, last]))  # others' stages come behind the pipeline's
     for stage in order[:order.index(last) + 1]:
+        if listed is not None and str(store.quarantine_path(stage, entry.video_id)) not in listed:
+            continue
         row = store.quarantined(stage, entry.video_id)
         if row and row["fingerprint"] == entry.fingerprints.get(stage, ""):
             return f"{row['kind']}: {row['reason']}"
     return ""
 
 
-def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
+def left_over(store: Store, ids: Collection[str], stages: Iterable[str] = (*STAGES, "quarantine"),
+              ) -> dict[str, list[Path]]:
     """Shards (and quarantine rows, under "quarantine") of videos other than `ids`, by stage."""
-    there = {stage: store.shards(stage) for stage in (*STAGES, "quarantine")}
-    kept = {stage: {store.path(stage, video_id) for video_id in ids} for stage in STAGES}
-    aside = {path.relative_to(store.root / "quarantine").parts[0] for path in there["quarantine"]}
-    kept["quarantine"] = {store.quarantine_path(stage, video_id) for stage in aside for video_id in ids}
-    return {stage: gone for stage, paths in there.items() if (gone := [p for p in paths if p not in kept[stage]])}
+    kept = {f"{file_name(video_id)}.parquet" for video_id in ids}
+    found = {}
+    for stage in stages:
+        names = (name for name in store.place.names(stage) if name.endswith(".parquet"))
+        if stage == "quarantine":
+            gone = [name for name in names if name.partition("/")[2] not in kept]  # below the name of its stage
+        else:
+            gone = [name for name in names if name not in kept]
+        if gone:
+            found[stage] = [store.root / stage / name for name in sorted(gone)]
+    return found
 
 
 def copies(videos: Iterable[tuple[str, str, str, bool]]) -> list[Copies]:

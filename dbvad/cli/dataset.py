@@ -150,8 +150,8 @@ def import_standing(manifest: "Manifest", artifacts: Path, names: Sequence[str] 
     return found
 
 
-def tell_left_over(artifacts: Path) -> None:
-    """Say on standard error what lies in the artifacts and is not in the dataset, so that no view shows it."""
+def tell_left_over(artifacts: Path, stages: Collection[str] | None = None) -> None:
+    """Say on standard error what lies in the artifacts (of some stages) and is not in the dataset: no view shows it."""
     from pipeline.engine.store import Store
     from pipeline.manifest import NoManifest, left_over, read
 
@@ -160,7 +160,7 @@ def tell_left_over(artifacts: Path) -> None:
     except NoManifest:
         return
     store = Store(artifacts)
-    gone = left_over(store, known)
+    gone = left_over(store, known) if stages is None else left_over(store, known, stages)
     if gone:
         size = sum(store.place.size(path) for paths in gone.values() for path in paths) / 2**20
         print(f"left out: {counted(sum(map(len, gone.values())), 'shard')} of videos that are not in the dataset; "

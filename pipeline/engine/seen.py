@@ -22,6 +22,7 @@ import tempfile
 from contextlib import suppress
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 
 from pipeline.engine.files import Damaged, read_sealed, write_sealed
 from pipeline.engine.shard import file_name
@@ -74,9 +75,14 @@ class Seen:
 
     @cached_property
     def _clock_ns(self) -> int:
-        """Now, by the clock that stamps the shards; before all of them where nothing can be written."""
-        with suppress(OSError):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.file.parent) as file:
-                return os.fstat(file.fileno()).st_ctime_ns
-        return 0
+        return clock_ns(self.file.parent)
+
+
+def clock_ns(folder: Path) -> int:
+    """Now, by the clock that stamps the files in a folder, which is made; 0, before all of them, where that cannot be.
+    """
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_ctime_ns
+    return 0

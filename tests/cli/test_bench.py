@@ -9,6 +9,7 @@ import pytest
 import bench.__main__ as benches
 
 FOUND = {  # as the scripts print it
+    "sql": {"found": {"shards": {"texts": {"cpu_s": 6.0}}, "compacted": {"texts": {"cpu_s": 0.6}}}},
     "decode": {"of_ffmpeg": {"pyav: with pictures": 1.0, "auto: the stage": 1.3}},
     "overlap": {"of_bound": 0.9},
     "engine": {"settings": {"videos": 1000}, "found": {name: {"cpu_s": cpu_s} for name, cpu_s in

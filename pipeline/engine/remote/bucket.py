@@ -57,6 +57,9 @@ class Bucket:
     def files(self, folder: str) -> Iterable[Path]:
         return [self.root / name for name in self._listing(folder)]
 
+    def names(self, folder: str) -> Iterable[str]:
+        return [name.removeprefix(f"{folder}/") for name in self._listing(folder)]
+
     def size(self, path: Path) -> int:
         return self._seen(self._name(path)).size
 
