@@ -6,7 +6,6 @@ another fingerprint than the planned one, is left over and is used by nobody. Th
 `dbvad artifacts gc`, so a video that comes back costs nothing.
 """
 
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -89,24 +88,29 @@ class Copies:
 
 def write(root: Path, manifest: Manifest) -> None:
     """Write the manifest whole or not at all."""
-    stages = dict.fromkeys(stage for entry in manifest.entries for stage in entry.fingerprints)
-    write_entries(root, sorted(manifest.entries, key=lambda entry: entry.video_id), stages, manifest.made_by,
-                  manifest.config)
+    stages = list(dict.fromkeys(stage for entry in manifest.entries for stage in entry.fingerprints))
+    entries = sorted(manifest.entries, key=lambda entry: entry.video_id)
+    columns = [*([getattr(entry, name) for entry in entries] for name in FACTS),
+               *([entry.fingerprints.get(stage, "") for entry in entries] for stage in stages)]
+    write_columns(root, [columns], stages, manifest.made_by, manifest.config)
 
 
-def write_entries(root: Path, entries: Iterable[Entry], stages: Iterable[str], made_by: str, config: str = "") -> None:
-    """As `write`, of entries that come one by one, in the order of their ids. `stages`: all that have fingerprints."""
-    columns = dict.fromkeys([*STAGES, *stages])
-    schema = pa.schema([pa.field(name, type_, nullable=False)
-                        for name, type_ in [*FACTS.items(), *((stage, pa.string()) for stage in columns)]],
+def write_columns(root: Path, parts: Iterable[Sequence[Any]], stages: Sequence[str], made_by: str, config: str = "",
+                  ) -> None:
+    """As `write`, of columns that come part by part, in the order of the ids: those of FACTS, then a fingerprint a
+    stage."""
+    others = [stage for stage in STAGES if stage not in stages]
+    order = [*FACTS, *stages, *others]
+    schema = pa.schema([pa.field(name, FACTS.get(name, pa.string()), nullable=False)
+                        for name in dict.fromkeys([*FACTS, *STAGES, *stages])],
                        {ABOUT: json.dumps({"made_by": made_by, "config": config})})
-    coming = iter(entries)
     with place_of(root).replacing(root / FILE) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            while rows := list(itertools.islice(coming, ROWS)):
-                facts = ([getattr(entry, name) for entry in rows] for name in FACTS)
-                prints = ([entry.fingerprints.get(stage, "") for entry in rows] for stage in columns)
-                writer.write_table(pa.table([*facts, *prints], schema=schema))
+        with pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=["split", "problem", *others],
+                              write_statistics=False) as writer:
+            for columns in parts:
+                columns = [*columns, *([""] * len(columns[0]) for _ in others)]
+                found = dict(zip(order, columns, strict=True))
+                writer.write_table(pa.table([found[name] for name in schema.names], schema=schema))
         seal(temporary)
 
 

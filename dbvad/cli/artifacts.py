@@ -222,4 +222,4 @@ def _todays(config: Path, artifacts: Path) -> list[str]:
     except NoManifest:
         pass
     _, listing = open_dataset(config, artifacts, Console(stderr=True))
-    return [source.video_id for source in listing.sources]
+    return listing.sources.ids

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Published features and other people's descriptions into artifacts, as if "
                                              "the pipeline had made them.")
-HASHES = ".import-hashes.json"
+HASHES = ".import-hashes"
 SHOWN = 20  # rows of a list of faults; --json has them all
 MB = 1 << 20
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit code 1 where anything was left out or is odd.")]

@@ -9,12 +9,16 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
 
 from pipeline.engine.files import atomic_file, read_record, write_record
 from pipeline.engine.sealed import Seal, read_seal
@@ -59,6 +63,52 @@ class Url:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
+class Names:
+    """Names of shards below a stage's folder, without suffix, in an order that keeps those of a folder together."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def one(self, number: int) -> "Names":
+        return Names([self.texts[number]])
+
+    @cached_property
+    def array(self) -> pa.StringArray:
+        return pa.array(self.texts, pa.string())
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int, str]]:
+        """Those that lie in one folder: from, to, and the folder below the stage's, "" or with a slash at its end."""
+        found: list[tuple[int, int, str]] = []
+        begin, below = 0, ""
+        for number, name in enumerate(self.texts):
+            if not name.startswith(below) or "/" in name[len(below):]:
+                found.append((begin, number, below))
+                begin, below = number, name[:name.rfind("/") + 1]
+        return [run for run in (*found, (begin, len(self.texts), below)) if run[0] < run[1]]
+
+
+class Stamps(NamedTuple):
+    """How shards stand. `each`: shape (names, STAMP.size), uint8, zeros where there is no file. `ctimes_ns`: when they
+    were changed, 0 where a stamp has no time. `folders`: stamps of the folders they lie in, in hex.
+    """
+
+    each: np.ndarray
+    ctimes_ns: np.ndarray
+    folders: dict[str, str]
+
+
+class Believed(NamedTuple):
+    """Stamps of an earlier look: those of `known` names hold while the folder they lie in has the stamp it had."""
+
+    stamps: np.ndarray
+    known: np.ndarray
+    folders: dict[str, str]
+
+
 class Place(Protocol):
     """What can be done with the files below `root`. All calls raise StorageError where a store does not answer."""
 
@@ -91,6 +141,10 @@ class Place(Protocol):
 
         Within one tick of a clock a file can change twice; an ETag always changes, and has no time: 0.
         """
+        ...
+
+    def stamps(self, folder: str, names: Names, believed: Believed | None = None) -> Stamps:
+        """Of the shards of many names below a folder of the root."""
         ...
 
     def seal(self, path: Path) -> Seal:
@@ -162,6 +216,20 @@ class Folder:
             return b"", 0
         return STAMP.pack(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_ctime_ns
 
+    def stamps(self, folder: str, names: Names, believed: Believed | None = None) -> Stamps:
+        each = np.zeros((len(names), STAMP.size), np.uint8)
+        folders: dict[str, str] = {}
+        for start, stop, below in names.runs:
+            with suppress(OSError), _opened(f"{self.root}/{folder}/{below}") as place:
+                seen = os.fstat(place)  # before what is in it
+                folders[below] = STAMP.pack(seen.st_ino, 0, seen.st_mtime_ns, seen.st_ctime_ns).hex()
+                wanted = np.arange(start, stop)
+                if believed and believed.folders.get(below) == folders[below]:
+                    each[start:stop] = believed.stamps[start:stop]
+                    wanted = wanted[~believed.known[start:stop]]
+                each[wanted] = _stamps_in(place, [names.texts[number][len(below):] for number in wanted])
+        return Stamps(each, each.view(np.int64)[:, 3], folders)
+
     def seal(self, path: Path) -> Seal:
         with open(path, "rb") as file:
             return read_seal(file)
@@ -189,6 +257,28 @@ class Folder:
 
     def anew(self, live: bool = False) -> "Place":
         return self
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _stamps_in(place: int, names: list[str]) -> np.ndarray:
+    """Of shards in an open folder, shape (names, STAMP.size)."""
+    found, pack, stat, nothing = bytearray(), STAMP.pack, os.stat, bytes(STAMP.size)
+    for name in names:
+        try:
+            seen = stat(f"{name}.parquet", dir_fd=place)
+        except OSError:
+            found += nothing
+        else:
+            found += pack(seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+    return np.frombuffer(found, np.uint8).reshape(-1, STAMP.size)
 
 
 def place_of(root: Path) -> Place:

@@ -7,6 +7,7 @@ sealed (sealed.py), and what is read of it is checked when it is read.
 
 import errno
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
@@ -285,10 +286,22 @@ class Store:
 
         Returns how many.
         """
-        left = list(self.root.glob(f".*{TEMP_MARK}*"))  # of the caches of hashes
-        for folder in [*stages, "quarantine"]:
-            left += [Path(entry.path) for entry in walk(self.root / folder)
-                     if entry.name.startswith(".") and TEMP_MARK in entry.name]
+        return self._sweep(Path(entry.path).parent for folder in [*stages, "quarantine"]
+                           for entry in walk(self.root / folder) if TEMP_MARK in entry.name)
+
+    def sweep_beside(self, units: Iterable[tuple[str, str]]) -> int:
+        """As `sweep`, in the folders of the shards of (stage, video_id) alone: a run that was killed left it undone
+        what it was writing."""
+        below = {(stage, file_name(video_id).rpartition("/")[0]) for stage, video_id in units}
+        return self._sweep(self.root / part / stage / folder if part else self.root / stage / folder
+                           for stage, folder in below for part in ("", "quarantine"))
+
+    def _sweep(self, folders: Iterable[Path]) -> int:
+        left = []
+        for folder in {self.root, *folders}:  # beside the folders of stages: of the caches of hashes
+            with suppress(FileNotFoundError):
+                left += [Path(entry.path) for entry in os.scandir(folder)
+                         if entry.name.startswith(".") and TEMP_MARK in entry.name]
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)

@@ -5,6 +5,7 @@ listing of each folder that is asked for, so that a plan, a query or a training 
 process changes is noted in it. A `live` one asks the store at every call. Pickled are where the mirror is, and the URL.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+
 from pipeline.engine.files import atomic_file
-from pipeline.engine.place import ORIGIN, StorageError, Url, objects_below, origin, write_origin
+from pipeline.engine.place import (
+    ORIGIN,
+    STAMP,
+    Believed,
+    Names,
+    Stamps,
+    StorageError,
+    Url,
+    objects_below,
+    origin,
+    write_origin,
+)
 from pipeline.engine.remote.lease import lease
 from pipeline.engine.remote.mirror import Mirror
 from pipeline.engine.remote.s3 import Objects, Seen
@@ -75,6 +89,16 @@ class Bucket:
             return self._seen(path.removeprefix(f"{self.root}/")).etag.encode(), 0
         except FileNotFoundError:
             return b"", 0
+
+    def stamps(self, folder: str, names: Names, believed: Believed | None = None) -> Stamps:
+        listed = {} if self.live else self._listing(folder)
+        found = bytearray()
+        for text in names.texts:
+            name = f"{folder}/{text}.parquet"
+            etag = self.stamp(f"{self.root}/{name}")[0] if self.live else (
+                listed[name].etag.encode() if name in listed else b"")
+            found += hashlib.blake2b(etag, digest_size=STAMP.size).digest() if etag else bytes(STAMP.size)
+        return Stamps(np.frombuffer(found, np.uint8).reshape(-1, STAMP.size), np.zeros(len(names), np.int64), {})
 
     def seal(self, path: Path) -> Seal:
         name = self._name(path)
