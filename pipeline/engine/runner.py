@@ -22,6 +22,7 @@ from pipeline.engine.progress import Reporter
 from pipeline.engine.spawn import cores
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store
+from pipeline.engine.sweep import sweep
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
 
 POLL_S = 0.2  # how often it is looked after hands that say nothing
@@ -276,6 +277,9 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
     with at_work(store.root, options.shard):
         store = store.anew()
         names = [stage.name for stage in stages]
+        tidy = options.shard is None  # other shards may be writing: who finds what they left is the next whole run
+        if tidy:
+            sweep(store.root, names)
         plan = make_plan(stages, sources, store, options.quick)
         _tidy_quarantine(plan, store)
         planned(plan)
@@ -289,9 +293,6 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         run_id = "-".join([time.strftime("%Y%m%dT%H%M%S"), str(os.getpid()), *([options.shard.name] if options.shard
                                                                               else [])])
         logs = store.root / "runs" / run_id
-        tidy = options.shard is None  # other shards may be writing: who finds what they left is the next whole run
-        if tidy:
-            store.sweep_beside((unit.stage, unit.video_id) for unit in units)
         per_stage = Counter(unit.stage for unit in units)
         totals = {name: per_stage[name] for name in names}
         log = logs.with_suffix(".jsonl")
@@ -303,7 +304,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
                 outcome = Run(stages, units, store, reporter, options, executor, logs).run()
         finally:
             if tidy:
-                store.sweep_beside((unit.stage, unit.video_id) for unit in units)
+                sweep(store.root, names)
         try:
             store.place.send(log)
         except StorageError as error:

@@ -7,7 +7,6 @@ sealed (sealed.py), and what is read of it is checked when it is read.
 
 import errno
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
@@ -21,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contracts import QUARANTINE, Contract, ContractError
-from pipeline.engine.files import TEMP_MARK, Damaged
-from pipeline.engine.place import place_of, walk
+from pipeline.engine.files import Damaged
+from pipeline.engine.place import place_of
 from pipeline.engine.sealed import Unsealed, seal, verify
 from pipeline.engine.shard import FOOTER_KEY, Footer, file_name, first_row, footer_of, open_sealed, shard_writer
 
@@ -280,31 +279,6 @@ class Store:
     def release(self, stage: str, video_id: str) -> None:
         """Take a video out of quarantine."""
         self.place.remove(self.quarantine_path(stage, video_id))
-
-    def sweep(self, stages: Iterable[str]) -> int:
-        """Remove temporary files that an interrupted run of `stages` left; only while no other run is at work.
-
-        Returns how many.
-        """
-        return self._sweep(Path(entry.path).parent for folder in [*stages, "quarantine"]
-                           for entry in walk(self.root / folder) if TEMP_MARK in entry.name)
-
-    def sweep_beside(self, units: Iterable[tuple[str, str]]) -> int:
-        """As `sweep`, in the folders of the shards of (stage, video_id) alone: a run that was killed left it undone
-        what it was writing."""
-        below = {(stage, file_name(video_id).rpartition("/")[0]) for stage, video_id in units}
-        return self._sweep(self.root / part / stage / folder if part else self.root / stage / folder
-                           for stage, folder in below for part in ("", "quarantine"))
-
-    def _sweep(self, folders: Iterable[Path]) -> int:
-        left = []
-        for folder in {self.root, *folders}:  # beside the folders of stages: of the caches of hashes
-            with suppress(FileNotFoundError):
-                left += [Path(entry.path) for entry in os.scandir(folder)
-                         if entry.name.startswith(".") and TEMP_MARK in entry.name]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
 
     def quarantine_path(self, stage: str, video_id: str) -> Path:
         """Where the quarantine row of a video for a stage is or will be."""
