@@ -7,28 +7,23 @@ holds a path need not know which of the two it is, and only `place_of` asks.
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-import numpy as np
-import pyarrow as pa
 
 from pipeline.engine.files import atomic_file, read_record, write_record
 from pipeline.engine.sealed import Seal, read_seal
+from pipeline.engine.stamps import STAMP, Believed, Names, Stamps, stamps_below
 
 if TYPE_CHECKING:
     from pipeline.engine.remote.s3 import Objects
 
 ORIGIN = ".origin.json"  # in a mirror's folder: of what it is one
 WHOLE = "whole"
-STAMP = struct.Struct("<QQqq")  # inode, size, time of change (mtime), time of status change (ctime)
 FORGET = "Delete this folder, it is a mirror of what lies elsewhere, and run it again"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # of a bucket, by S3's rules
 
@@ -61,52 +56,6 @@ class Url:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-
-class Names:
-    """Names of shards below a stage's folder, without suffix, in an order that keeps those of a folder together."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.texts = texts
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def one(self, number: int) -> "Names":
-        return Names([self.texts[number]])
-
-    @cached_property
-    def array(self) -> pa.StringArray:
-        return pa.array(self.texts, pa.string())
-
-    @cached_property
-    def runs(self) -> list[tuple[int, int, str]]:
-        """Those that lie in one folder: from, to, and the folder below the stage's, "" or with a slash at its end."""
-        found: list[tuple[int, int, str]] = []
-        begin, below = 0, ""
-        for number, name in enumerate(self.texts):
-            if not name.startswith(below) or "/" in name[len(below):]:
-                found.append((begin, number, below))
-                begin, below = number, name[:name.rfind("/") + 1]
-        return [run for run in (*found, (begin, len(self.texts), below)) if run[0] < run[1]]
-
-
-class Stamps(NamedTuple):
-    """How shards stand. `each`: shape (names, STAMP.size), uint8, zeros where there is no file. `ctimes_ns`: when they
-    were changed, 0 where a stamp has no time. `folders`: stamps of the folders they lie in, in hex.
-    """
-
-    each: np.ndarray
-    ctimes_ns: np.ndarray
-    folders: dict[str, str]
-
-
-class Believed(NamedTuple):
-    """Stamps of an earlier look: those of `known` names hold while the folder they lie in has the stamp it had."""
-
-    stamps: np.ndarray
-    known: np.ndarray
-    folders: dict[str, str]
 
 
 class Place(Protocol):
@@ -217,18 +166,7 @@ class Folder:
         return STAMP.pack(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_ctime_ns
 
     def stamps(self, folder: str, names: Names, believed: Believed | None = None) -> Stamps:
-        each = np.zeros((len(names), STAMP.size), np.uint8)
-        folders: dict[str, str] = {}
-        for start, stop, below in names.runs:
-            with suppress(OSError), _opened(f"{self.root}/{folder}/{below}") as place:
-                seen = os.fstat(place)  # before what is in it
-                folders[below] = STAMP.pack(seen.st_ino, 0, seen.st_mtime_ns, seen.st_ctime_ns).hex()
-                wanted = np.arange(start, stop)
-                if believed and believed.folders.get(below) == folders[below]:
-                    each[start:stop] = believed.stamps[start:stop]
-                    wanted = wanted[~believed.known[start:stop]]
-                each[wanted] = _stamps_in(place, [names.texts[number][len(below):] for number in wanted])
-        return Stamps(each, each.view(np.int64)[:, 3], folders)
+        return stamps_below(f"{self.root}/{folder}", names, believed)
 
     def seal(self, path: Path) -> Seal:
         with open(path, "rb") as file:
@@ -257,28 +195,6 @@ class Folder:
 
     def anew(self, live: bool = False) -> "Place":
         return self
-
-
-@contextmanager
-def _opened(folder: str) -> Iterator[int]:
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield place
-    finally:
-        os.close(place)
-
-
-def _stamps_in(place: int, names: list[str]) -> np.ndarray:
-    """Of shards in an open folder, shape (names, STAMP.size)."""
-    found, pack, stat, nothing = bytearray(), STAMP.pack, os.stat, bytes(STAMP.size)
-    for name in names:
-        try:
-            seen = stat(f"{name}.parquet", dir_fd=place)
-        except OSError:
-            found += nothing
-        else:
-            found += pack(seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-    return np.frombuffer(found, np.uint8).reshape(-1, STAMP.size)
 
 
 def place_of(root: Path) -> Place:

@@ -12,12 +12,12 @@ import numpy as np
 
 from pipeline.engine.files import Damaged
 from pipeline.engine.fingerprint import Fingerprinter, canonical, fingerprint
-from pipeline.engine.place import Names
 from pipeline.engine.sealed import Unsealed
 from pipeline.engine.seen import PRINT_BYTES, Seen
 from pipeline.engine.shard import file_name
 from pipeline.engine.sources import in_columns
 from pipeline.engine.stage import Source, Stage, recipe
+from pipeline.engine.stamps import Names
 from pipeline.engine.store import Store
 
 

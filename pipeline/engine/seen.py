@@ -34,9 +34,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.engine.files import atomic_file
-from pipeline.engine.place import STAMP, Believed, Names
 from pipeline.engine.sealed import seal
 from pipeline.engine.shard import open_sealed
+from pipeline.engine.stamps import STAMP, Believed, Names
 from pipeline.engine.store import Store
 
 FOLDER = ".seen"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.files import TEMP_MARK, Damaged, read_sealed, write_sealed
-from pipeline.engine.place import STAMP
 from pipeline.engine.seen import FOLDER, SETTLED_NS, clock_ns
+from pipeline.engine.stamps import folder_stamp
 
 NOTES = ".folders"  # in the folder of what was seen
 Clean = dict[str, list[Any]]  # by folder: its stamp in hex, and the names of the folders in it
@@ -36,7 +36,7 @@ def sweep(root: Path, stages: Iterable[str]) -> int:
         folder = folders.pop()
         try:
             seen = os.stat(root / folder)
-            stamp = STAMP.pack(seen.st_ino, 0, seen.st_mtime_ns, seen.st_ctime_ns).hex()
+            stamp = folder_stamp(seen)
             known, inside = before.get(folder, ["", []])
             if known != stamp:
                 found, inside = _listed(root / folder)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine import place, seen
+from pipeline.engine import seen, stamps
 from pipeline.engine.plan import Plan, make_plan
 from pipeline.engine.seen import FOLDER
 from pipeline.engine.stage import Source
@@ -166,8 +166,8 @@ def test_what_is_written_in_place_is_seen_by_the_next_plan_that_is_not_quick(tmp
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The shards whose stamps were asked for."""
     found: list[str] = []
-    stamps_in = place._stamps_in
-    monkeypatch.setattr(place, "_stamps_in", lambda folder, names: found.extend(names) or stamps_in(folder, names))
+    stamps_in = stamps._stamps_in
+    monkeypatch.setattr(stamps, "_stamps_in", lambda folder, names: found.extend(names) or stamps_in(folder, names))
     return found
 
 

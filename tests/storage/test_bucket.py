@@ -15,10 +15,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.engine.files import Damaged
-from pipeline.engine.place import Names, StorageError, local
+from pipeline.engine.place import StorageError, local
 from pipeline.engine.remote.bucket import Bucket
 from pipeline.engine.remote.s3 import Objects
 from pipeline.engine.seen import Seen
+from pipeline.engine.stamps import Names
 from pipeline.engine.store import MissingShard, Store
 from tests.engine.toys import SCHEMA, chain
 from tests.engine.world import World

@@ -18,22 +18,12 @@ from urllib.parse import unquote
 import numpy as np
 
 from pipeline.engine.files import atomic_file
-from pipeline.engine.place import (
-    ORIGIN,
-    STAMP,
-    Believed,
-    Names,
-    Stamps,
-    StorageError,
-    Url,
-    objects_below,
-    origin,
-    write_origin,
-)
+from pipeline.engine.place import ORIGIN, StorageError, Url, objects_below, origin, write_origin
 from pipeline.engine.remote.lease import lease
 from pipeline.engine.remote.mirror import Mirror
 from pipeline.engine.remote.s3 import Objects, Seen
 from pipeline.engine.sealed import TAIL, Seal, Unsealed, read_seal
+from pipeline.engine.stamps import STAMP, Believed, Names, Stamps
 
 THREADS = 16  # requests at a time where many files are wanted
 KEY_BYTES = 1024  # that S3 allows for the name of an object
