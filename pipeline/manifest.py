@@ -120,10 +120,12 @@ def read(root: Path) -> Manifest:
     try:
         with open_sealed(place.fetch(root / FILE)) as file:
             table, about = file.read(), json.loads(file.schema_arrow.metadata[ABOUT])
-        rows = table.to_pylist()
         stages = [name for name in table.column_names if name not in FACTS]
-        entries = tuple(Entry(row["video_id"], row["split"], tuple(row["labels"]), row["source_hash"], row["size"],
-                              row["problem"], {stage: row[stage] for stage in stages if row[stage]}) for row in rows)
+        facts, prints = ([table[name].to_pylist() for name in names] for names in (FACTS, stages))
+        entries = tuple(
+            Entry(video_id, split, tuple(labels), source_hash, size, problem,
+                  {stage: mark for stage, mark in zip(stages, marks, strict=True) if mark})
+            for video_id, split, labels, source_hash, size, problem, *marks in zip(*facts, *prints, strict=True))
         return Manifest(entries, about["made_by"], about["config"])
     except FileNotFoundError:
         raise NoManifest(f"no list of videos ({FILE}) in {place}: run `dbvad pipeline run`, or the import, that writes "

@@ -164,6 +164,7 @@ def compact(
     from dbvad.cli.errors import need_artifacts
     from dbvad.detection.contracts import CONTRACTS
     from dbvad.progress import track
+    from pipeline.compact import Copies
     from pipeline.compact import compact as copy
     from pipeline.contracts import STAGES
     from pipeline.engine.lock import exclusive
@@ -174,12 +175,13 @@ def compact(
     for name in stages or ():
         if name not in contracts:
             raise typer.BadParameter(f"no stage {name!r}: stages: {', '.join(contracts)}")
-    manifest = read(artifacts)
-    store, faults = store_of(artifacts, manifest), 0
+    faults = 0
     with exclusive(artifacts):
+        manifest = read(artifacts)
+        store = store_of(artifacts, manifest)
         for name in stages or contracts:
             if stages or store.root.joinpath(name).is_dir():
-                rows = bool(stages) or name != "decode"
+                rows = bool(stages) or name != "decode" or Copies(store, name).with_rows  # once asked for, they stay
                 made = copy(store, contracts[name], manifest.entries, rows, track(f"compacting {name}"))
                 size = sum(part.stat().st_size for part in made.parts) / MB
                 where = f"{counted(len(made.parts), 'file')}, {size:.1f} MB" if rows else (

@@ -11,6 +11,7 @@ from typer import BadParameter
 
 from dbvad.cli import main
 from dbvad.cli.dataset import chosen
+from pipeline.engine.place import ORIGIN
 from tests import videos
 
 
@@ -134,9 +135,11 @@ def test_compacted_shards_answer_until_they_change(here, capsys) -> None:
 
 @pytest.mark.parametrize(("given", "said"), [
     (["scor"], "no stage 'scor': stages: ingest,"), (["-a", "s3://bucket/x"], "only shards in a folder are compacted"),
-    (["-a", "nowhere"], "no artifacts at nowhere"),
+    (["-a", "nowhere"], "no artifacts at nowhere"), (["-a", "mirror"], "only shards in a folder are compacted"),
 ])
 def test_what_cannot_be_compacted_is_said(here, capsys, given, said) -> None:
+    Path("mirror").mkdir()
+    (Path("mirror") / ORIGIN).touch()
     assert call("artifacts", "compact", *given) == 1
     assert said in " ".join(capsys.readouterr().err.replace("│", "").split())
 
