@@ -223,7 +223,7 @@ def print_todo(built: list["Stage"], sources: "Sequence[Source]", store: "Store"
     from pipeline.engine.plan import make_plan
     from pipeline.engine.todo import limited, todo
 
-    units, blocked = todo(make_plan(built, sources, store, options.quick), options)
+    units, blocked = todo(make_plan(built, sources, store, options.quick and not options.force), options)
     units = limited(units, limit)
     if as_json:
         print_json(["stage", "video", "action", "reason"],

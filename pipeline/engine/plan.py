@@ -144,6 +144,14 @@ class Plan(Mapping[tuple[str, str], Unit]):
                 undone[number] = self._why_not(name, number, self.fingerprint(name, number), store)
         seen.save()
 
+    def look_behind(self, store: Store) -> None:
+        """Look at the footers of all shards of the videos that have work: what a stage is to read is not believed."""
+        for number in self.numbers_not_done():
+            for name, undone in self.undone.items():
+                mark = self.fingerprint(name, number)
+                if number not in undone and not store.is_current(name, self.sources.ids[number], mark):
+                    undone[number] = self._why_not(name, number, mark, store)
+
     def _why_not(self, name: str, number: int, print_: str, store: Store) -> Standing:
         video_id, again = self.sources.ids[number], ""
         try:
@@ -199,6 +207,8 @@ def make_plan(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
     plan = Plan(stages, sources, quick)
     for stage in stages:
         plan.judge(stage.name, store)
+    if quick:
+        plan.look_behind(store)
     return plan
 
 

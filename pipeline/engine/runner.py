@@ -280,7 +280,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         tidy = options.shard is None  # other shards may be writing: who finds what they left is the next whole run
         if tidy:
             sweep(store.root, names)
-        plan = make_plan(stages, sources, store, options.quick)
+        plan = make_plan(stages, sources, store, options.quick and not options.force)
         _tidy_quarantine(plan, store)
         planned(plan)
         units, blocked = todo(plan, options)

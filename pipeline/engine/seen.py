@@ -16,7 +16,8 @@ elsewhere are read once more.
 
 A folder's own stamp changes when a file in it comes, goes or is replaced, as our shards are, and not when one is
 written to in place. So a quick plan, where it is asked for, looks at a folder that has settled and has the stamp it
-had, and at none of the shards that were seen in it: what another program overwrote there it does not see. Readers do.
+had, and at none of the shards that were seen in it: what another program overwrote there it does not see, but for
+videos that have work (plan.py). Readers do.
 
 Two things no stamp shows: a clock set back so that a later write of the same size meets the very tick of the first, and
 a disk that rots. Readers of a shard, who check what they read, and `dbvad artifacts verify` find those.

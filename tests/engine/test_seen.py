@@ -162,6 +162,15 @@ def test_what_is_written_in_place_is_seen_by_the_next_plan_that_is_not_quick(tmp
     assert standing(plan(store, quick=True)) == unseen(store)
 
 
+@pytest.mark.parametrize("edit", sorted(IN_PLACE - {"made anew"}))
+def test_what_a_stage_is_to_read_is_looked_at_by_a_quick_plan_too(tmp_path: Path, edit: str) -> None:
+    store = filled(tmp_path)
+    plan(store)
+    EDITS[edit](store.path("words", "b/c"))
+    store.path("upper", "b/c").unlink()
+    assert standing(plan(store, quick=True)) == unseen(store)
+
+
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The shards whose stamps were asked for."""
