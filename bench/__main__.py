@@ -73,7 +73,14 @@ def of_engine(found: Any) -> Figures:
     told, videos = found["found"], found["settings"]["videos"]
     least = min(told["nothing to do"]["cpu_s"], told["again"]["cpu_s"])
     return {"nothing to do / first plan": least / told["first plan"]["cpu_s"],
+            "one video more / first plan": told["one video more, --quick"]["cpu_s"] / told["first plan"]["cpu_s"],
             "CPU ms a video": 1000 * least / videos}
+
+
+def of_sql(found: Any) -> Figures:
+    told = found["found"]
+    return {f"{question}: compacted / shards": told["compacted"][question]["cpu_s"] / before["cpu_s"]
+            for question, before in told["shards"].items()}
 
 
 BENCHES = {
@@ -83,6 +90,7 @@ BENCHES = {
     "overlap": Bench(("--videos", "24", "--frames", "600"), lambda found: {"bound / together": found["of_bound"]},
                      {"bound / together": "at least 0.9"}),
     "engine": Bench(("--videos", "5000"), of_engine, {"CPU ms a video": "at most 0.2"}),
+    "sql": Bench(("--videos", "2000"), of_sql, {}),
     "importing": Bench(("--videos", "320"), of_importing, {"an epoch's time that waits": "under 0.02"}),
     "train": Bench(("--lengths", "UCF-Crime", "--rounds", "1"), of_training, {"dbvad fp32 / VadCLIP-like": "over 1"}),
     "on_ray": Bench(("--videos", "20", "--rounds", "1"), of_ray, {"steady, ray / local": "under 1.1"},

@@ -6,7 +6,6 @@ another fingerprint than the planned one, is left over and is used by nobody. Th
 `dbvad artifacts gc`, so a video that comes back costs nothing.
 """
 
-import itertools
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.contracts import STAGES
 from pipeline.engine.place import place_of
 from pipeline.engine.sealed import seal
-from pipeline.engine.shard import Footer, open_sealed
+from pipeline.engine.shard import Footer, file_name, open_sealed
 from pipeline.engine.store import Store
 from pipeline.lists.remarks import Remark, remarks_on
 from pipeline.words import few
@@ -89,24 +88,29 @@ class Copies:
 
 def write(root: Path, manifest: Manifest) -> None:
     """Write the manifest whole or not at all."""
-    stages = dict.fromkeys(stage for entry in manifest.entries for stage in entry.fingerprints)
-    write_entries(root, sorted(manifest.entries, key=lambda entry: entry.video_id), stages, manifest.made_by,
-                  manifest.config)
+    stages = list(dict.fromkeys(stage for entry in manifest.entries for stage in entry.fingerprints))
+    entries = sorted(manifest.entries, key=lambda entry: entry.video_id)
+    columns = [*([getattr(entry, name) for entry in entries] for name in FACTS),
+               *([entry.fingerprints.get(stage, "") for entry in entries] for stage in stages)]
+    write_columns(root, [columns], stages, manifest.made_by, manifest.config)
 
 
-def write_entries(root: Path, entries: Iterable[Entry], stages: Iterable[str], made_by: str, config: str = "") -> None:
-    """As `write`, of entries that come one by one, in the order of their ids. `stages`: all that have fingerprints."""
-    columns = dict.fromkeys([*STAGES, *stages])
-    schema = pa.schema([pa.field(name, type_, nullable=False)
-                        for name, type_ in [*FACTS.items(), *((stage, pa.string()) for stage in columns)]],
+def write_columns(root: Path, parts: Iterable[Sequence[Any]], stages: Sequence[str], made_by: str, config: str = "",
+                  ) -> None:
+    """As `write`, of columns that come part by part, in the order of the ids: those of FACTS, then a fingerprint a
+    stage."""
+    others = [stage for stage in STAGES if stage not in stages]
+    order = [*FACTS, *stages, *others]
+    schema = pa.schema([pa.field(name, FACTS.get(name, pa.string()), nullable=False)
+                        for name in dict.fromkeys([*FACTS, *STAGES, *stages])],
                        {ABOUT: json.dumps({"made_by": made_by, "config": config})})
-    coming = iter(entries)
     with place_of(root).replacing(root / FILE) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            while rows := list(itertools.islice(coming, ROWS)):
-                facts = ([getattr(entry, name) for entry in rows] for name in FACTS)
-                prints = ([entry.fingerprints.get(stage, "") for entry in rows] for stage in columns)
-                writer.write_table(pa.table([*facts, *prints], schema=schema))
+        with pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=["split", "problem", *others],
+                              write_statistics=False) as writer:
+            for columns in parts:
+                columns = [*columns, *([""] * len(columns[0]) for _ in others)]
+                found = dict(zip(order, columns, strict=True))
+                writer.write_table(pa.table([found[name] for name in schema.names], schema=schema))
         seal(temporary)
 
 
@@ -116,10 +120,12 @@ def read(root: Path) -> Manifest:
     try:
         with open_sealed(place.fetch(root / FILE)) as file:
             table, about = file.read(), json.loads(file.schema_arrow.metadata[ABOUT])
-        rows = table.to_pylist()
         stages = [name for name in table.column_names if name not in FACTS]
-        entries = tuple(Entry(row["video_id"], row["split"], tuple(row["labels"]), row["source_hash"], row["size"],
-                              row["problem"], {stage: row[stage] for stage in stages if row[stage]}) for row in rows)
+        facts, prints = ([table[name].to_pylist() for name in names] for names in (FACTS, stages))
+        entries = tuple(
+            Entry(video_id, split, tuple(labels), source_hash, size, problem,
+                  {stage: mark for stage, mark in zip(stages, marks, strict=True) if mark})
+            for video_id, split, labels, source_hash, size, problem, *marks in zip(*facts, *prints, strict=True))
         return Manifest(entries, about["made_by"], about["config"])
     except FileNotFoundError:
         raise NoManifest(f"no list of videos ({FILE}) in {place}: run `dbvad pipeline run`, or the import, that writes "
@@ -129,10 +135,10 @@ def read(root: Path) -> Manifest:
                          f"same import again, writes it anew") from None
 
 
-def store_of(root: Path) -> Store:
+def store_of(root: Path, manifest: Manifest | None = None) -> Store:
     """The artifacts in `root`, with the remedy that makes a damaged shard again there."""
     try:
-        made_by = read(root).made_by
+        made_by = (manifest or read(root)).made_by
     except NoManifest:
         made_by = "pipeline"
     return Store(root, DETECT_AGAIN) if made_by == "detect" else Store(root)
@@ -148,13 +154,31 @@ def holds(entry: Entry, stage: str, footer: Footer) -> bool:
 
 def current(store: Store, entry: Entry, stage: str) -> bool:
     """Whether a video has today's shard of a stage, and nothing keeps it from being used. Raises Damaged."""
-    if set_aside(store, entry, stage):
-        return False
+    return not set_aside(store, entry, stage) and _is_made(store, entry, stage)
+
+
+def _is_made(store: Store, entry: Entry, stage: str) -> bool:
     mark = entry.fingerprints.get(stage)
     if mark and store.is_current(stage, entry.video_id, mark):
         return True
     footer = store.whole_footer(stage, entry.video_id)
     return footer is not None and holds(entry, stage, footer)
+
+
+class Today:
+    """`current` and `set_aside`, asked of many videos: the quarantine is listed once, and looked into where it has one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.listed = store, {str(path) for path in store.shards("quarantine")}
+
+    def current(self, entry: Entry, stage: str) -> bool:
+        """Raises Damaged."""
+        return not self.set_aside(entry, stage) and _is_made(self.store, entry, stage)
+
+    def set_aside(self, entry: Entry, last: str) -> str:
+        """Raises Damaged."""
+        return set_aside(self.store, entry, last, self.listed)
 
 
 def quarantine(store: Store, entries: Iterable[Entry]) -> list[dict[str, Any]]:
@@ -165,28 +189,38 @@ def quarantine(store: Store, entries: Iterable[Entry]) -> list[dict[str, Any]]:
             and row["fingerprint"] == known[row["video_id"]].fingerprints.get(row["stage"], "")]
 
 
-def set_aside(store: Store, entry: Entry, last: str) -> str:
+def set_aside(store: Store, entry: Entry, last: str, listed: Collection[str] | None = None) -> str:
     """Why a video is in quarantine now, at stage `last` or at one before it; "" if it is not.
 
-    What was made of it there or below, when it was not, may still be up to date: nobody uses it. Raises Damaged.
+    What was made of it there or below, when it was not, may still be up to date: nobody uses it. `listed`: the paths of
+    all records there are, else each is looked for. Raises Damaged.
     """
-    if entry.problem:
+    if entry.problem or (listed is not None and not listed):
         return entry.problem
     order = list(dict.fromkeys([*STAGES, *entry.fingerprints, last]))  # others' stages come behind the pipeline's
     for stage in order[:order.index(last) + 1]:
+        if listed is not None and str(store.quarantine_path(stage, entry.video_id)) not in listed:
+            continue
         row = store.quarantined(stage, entry.video_id)
         if row and row["fingerprint"] == entry.fingerprints.get(stage, ""):
             return f"{row['kind']}: {row['reason']}"
     return ""
 
 
-def left_over(store: Store, ids: Collection[str]) -> dict[str, list[Path]]:
+def left_over(store: Store, ids: Collection[str], stages: Iterable[str] = (*STAGES, "quarantine"),
+              ) -> dict[str, list[Path]]:
     """Shards (and quarantine rows, under "quarantine") of videos other than `ids`, by stage."""
-    there = {stage: store.shards(stage) for stage in (*STAGES, "quarantine")}
-    kept = {stage: {store.path(stage, video_id) for video_id in ids} for stage in STAGES}
-    aside = {path.relative_to(store.root / "quarantine").parts[0] for path in there["quarantine"]}
-    kept["quarantine"] = {store.quarantine_path(stage, video_id) for stage in aside for video_id in ids}
-    return {stage: gone for stage, paths in there.items() if (gone := [p for p in paths if p not in kept[stage]])}
+    kept = {f"{file_name(video_id)}.parquet" for video_id in ids}
+    found = {}
+    for stage in stages:
+        names = (name for name in store.place.names(stage) if name.endswith(".parquet"))
+        if stage == "quarantine":
+            gone = [name for name in names if name.partition("/")[2] not in kept]  # below the name of its stage
+        else:
+            gone = [name for name in names if name not in kept]
+        if gone:
+            found[stage] = [store.root / stage / name for name in sorted(gone)]
+    return found
 
 
 def copies(videos: Iterable[tuple[str, str, str, bool]]) -> list[Copies]:

@@ -5,7 +5,7 @@ fingerprint than the planned one, is in none of them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline.contracts import INGEST, QUARANTINE, STAGES, Contract
+from pipeline.contracts import QUARANTINE, STAGES, Contract
 from pipeline.engine.lines import damaged
 from pipeline.engine.store import Store
-from pipeline.manifest import DETECT_AGAIN, Entry, NoManifest, current, quarantine, read, store_of
+from pipeline.manifest import Entry, Manifest, NoManifest, read, store_of
+from pipeline.views import glob, shard_view
 from pipeline.words import counted
 
 RUN_COLUMNS = {"at": "DOUBLE", "event": "VARCHAR", "stage": "VARCHAR", "video_id": "VARCHAR", "outcome": "VARCHAR",
@@ -36,7 +37,6 @@ EXTRA_VIEWS = {
 }
 PICTURES = "jpeg"  # gigabytes of them: checked only where they are read
 WHOLE_ROWS = re.compile(r"^\s*(from|summarize)\b|\(\s*from\b|\bcolumns\b|\bselect\s+(\w+\.)?decode\b")
-PATTERN = re.compile(r"([*?\[])")  # what DuckDB takes for a pattern in a path
 RESERVED = {"select": "selected", "describe": "described"}  # words of SQL: as views they go by another name
 
 
@@ -55,15 +55,14 @@ def connect(artifacts: Path, encode_text: Callable[[str], Sequence[float]] | Non
     everything. `note` is told what the views leave out. `more`: views of other stages' shards, by name. Raises
     QueryError, and Damaged for a shard that is not what was written.
     """
-    store = store_of(artifacts)
-    entries = _entries(store)
+    manifest = _manifest(artifacts)
+    entries, store = manifest.entries, store_of(artifacts, manifest)
     con = duckdb.connect()
     try:
         own = {RESERVED.get(stage, stage): contract for stage, contract in STAGES.items()}
         for name, contract in {**own, **(more or {}), "quarantine": QUARANTINE}.items():
-            read_now = text is None or _speaks_of(text, name)
-            _shard_view(con, store, name, contract, entries if read_now else (), note,
-                        _read_columns(text, contract))
+            read_now = text is None or speaks_of(text, name)
+            shard_view(con, store, name, contract, entries if read_now else (), note, _read_columns(text, contract))
         _videos_view(con, entries)
         if speaks := text is None or "runs" in text.lower():
             store.place.fetch_all(path for path in store.place.files("runs") if path.suffix == ".jsonl")
@@ -136,17 +135,18 @@ def _names(con: duckdb.DuckDBPyConnection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _entries(store: Store) -> tuple[Entry, ...]:
-    """The videos of the dataset. Raises QueryError where there are shards and nobody knows whose."""
+def _manifest(artifacts: Path) -> Manifest:
+    """The list of videos. Raises QueryError where there are shards and nobody knows whose."""
     try:
-        return read(store.root).entries
+        return read(artifacts)
     except NoManifest as error:
+        store = Store(artifacts)
         if any(store.shards(stage) for stage in STAGES):
             raise QueryError(str(error)) from None
-        return ()
+        return Manifest(())
 
 
-def _speaks_of(text: str, name: str) -> bool:
+def speaks_of(text: str, name: str) -> bool:
     """Whether a query may read a view, by itself or through another one."""
     behind = [view for view, sql in EXTRA_VIEWS.items() if name in sql]
     return any(word in text.lower() for word in (name, *behind))
@@ -157,67 +157,6 @@ def _read_columns(text: str | None, contract: Contract) -> list[str]:
     words = (text or "").lower()
     everything = PICTURES in words or "*" in words.replace("count(*)", "") or WHOLE_ROWS.search(words)
     return [name for name in contract.schema.names if name != PICTURES or everything]
-
-
-def _shard_view(con: duckdb.DuckDBPyConnection, store: Store, name: str, contract: Contract, entries: Iterable[Entry],
-                note: Callable[[str], None], read: list[str]) -> None:
-    columns = ", ".join(f'"{field.name}"::{_sql_type(field.type)} as "{field.name}"' for field in contract.schema)
-    if contract is QUARANTINE:
-        paths = [store.quarantine_path(row["stage"], row["video_id"]) for row in quarantine(store, entries)]
-    else:
-        paths = _todays(store, contract.artifact, entries, note)
-    store.place.fetch_all(paths)
-    for path in paths:
-        store.check(path, read)
-    source = _source(con, store, contract, paths)
-    if contract is INGEST and paths:
-        source = _as_decoded(con, store, entries, source)
-    con.execute(f"create view {name} as select {columns} from {source}")
-
-
-def _todays(store: Store, stage: str, entries: Iterable[Entry], note: Callable[[str], None]) -> list[Path]:
-    """Today's shards of a stage. Raises Damaged; those made otherwise are counted in a note."""
-    paths, stale = [], []
-    for entry in entries:
-        path = store.path(stage, entry.video_id)
-        if current(store, entry, stage):
-            paths.append(path)
-        elif store.place.exists(path):
-            stale.append(entry.video_id)
-    if stale:
-        command = "the same `dbvad detect`" if store.again == DETECT_AGAIN else f"`dbvad pipeline run {stage}`"
-        note(f"{stage}: {len(stale)} videos left out, their shards were made of another content, label or setting "
-             f"({', '.join(stale[:3])}{', ...' if len(stale) > 3 else ''}): {command} renews them")
-    return paths
-
-
-def _source(con: duckdb.DuckDBPyConnection, store: Store, contract: Contract, paths: Sequence[Path]) -> str:
-    """What to select from, so that exactly these shards are read."""
-    if not paths:
-        nothing = ", ".join(f'null as "{field.name}"' for field in contract.schema)
-        return f"(select {nothing} where false)"
-    # Folders of videos may be called "split=test": they are no columns.
-    if not any(PATTERN.search(str(path)) for path in paths):
-        listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-        return f"read_parquet([{listed}], hive_partitioning=false)"
-    # DuckDB takes each path for a pattern, and to look up 5,000 patterns takes it 8 s: then it is to sift all shards.
-    con.execute(f"create table {contract.artifact}_shards as select unnest(?) as path", [list(map(str, paths))])
-    shards = f"{_glob(store.root / contract.artifact)}/**/*.parquet"
-    return (f"(from read_parquet('{shards}', hive_partitioning=false, filename=true) "
-            f"where filename in (select path from {contract.artifact}_shards))")
-
-
-def _as_decoded(con: duckdb.DuckDBPyConnection, store: Store, entries: Iterable[Entry], ingest: str) -> str:
-    """Ingest's rows with the number of frames and the length that the decoder found, where it has been there."""
-    footers = [store.footer("decode", entry.video_id) for entry in entries if current(store, entry, "decode")]
-    found = [(footer.video_id, footer.meta["decoded_frames"], footer.meta["duration_s"])
-             for footer in footers if footer]
-    con.execute("create table decoded (video_id varchar, n_frames bigint, duration_s double)")
-    if found:
-        con.executemany("insert into decoded values (?, ?, ?)", found)
-    return (f"(select ingest.* replace (coalesce(decoded.n_frames, ingest.n_frames) as n_frames, "
-            f"coalesce(decoded.duration_s, ingest.duration_s) as duration_s) from {ingest} as ingest "
-            "left join decoded using (video_id))")
 
 
 def _videos_view(con: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:
@@ -238,7 +177,7 @@ def _runs_view(con: duckdb.DuckDBPyConnection, artifacts: Path) -> None:
     folder = artifacts / "runs"
     if next(folder.glob("*.jsonl"), None) is not None:
         columns = ", ".join(f"\"{name}\": '{kind}'" for name, kind in RUN_COLUMNS.items())
-        source = (f"read_json('{_glob(folder)}/*.jsonl', format='newline_delimited', columns={{{columns}}}, "
+        source = (f"read_json('{glob(folder)}/*.jsonl', format='newline_delimited', columns={{{columns}}}, "
                   "filename=true, ignore_errors=true)")
         run = "parse_filename(filename, true)"
     else:
@@ -257,21 +196,6 @@ def _check_runs(artifacts: Path, note: Callable[[str], None]) -> None:
         if count := damaged(path):
             note(f"runs: {counted(count, 'line')} of {path} not as written (cut off, damaged, or of an older version "
                  "of dbvad): what is shown of it may be wrong, or missing")
-
-
-def _glob(folder: Path) -> str:
-    """A folder's path in a DuckDB glob inside an SQL string."""
-    return PATTERN.sub(r"[\1]", str(folder)).replace("'", "''")
-
-
-def _sql_type(type_: pa.DataType) -> str:
-    if pa.types.is_fixed_size_list(type_):
-        return "FLOAT[]"
-    if pa.types.is_list(type_):
-        return f"{_sql_type(type_.value_type)}[]"
-    names = {pa.string(): "VARCHAR", pa.binary(): "BLOB", pa.int8(): "TINYINT", pa.int32(): "INTEGER",
-             pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE"}
-    return names[type_]
 
 
 def _explain(con: duckdb.DuckDBPyConnection, message: str) -> str:

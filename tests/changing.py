@@ -89,7 +89,7 @@ class Edited:
     def listing(self, artifacts: Path) -> Listing:
         self.write_rows()
         dataset = Dataset(videos=self.videos, labels="csv", labels_file=self.root / "labels.csv")
-        return discover(dataset, HashCache(artifacts / ".video-hashes.json"))
+        return discover(dataset, HashCache(artifacts / ".video-hashes"))
 
     def run(self, artifacts: Path) -> None:
         """What `dbvad pipeline run --to score` does, in this process."""

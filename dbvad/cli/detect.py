@@ -212,5 +212,5 @@ def find_sources(paths: Sequence[str], artifacts: Path, console: "Console") -> l
     with Progress(TextColumn("reading videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
                   transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
-        return read_sources(videos, HashCache(artifacts / ".video-hashes.json"),
+        return read_sources(videos, HashCache(artifacts / ".video-hashes"),
                             lambda done, total: bar.update(task, completed=done, total=total))

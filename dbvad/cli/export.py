@@ -27,7 +27,7 @@ def export(
 
     along = None
     if with_clip:
-        along = Path(find_clip(load(run), clip, HashCache(out / ".model-hashes.json")).model)
+        along = Path(find_clip(load(run), clip, HashCache(out / ".model-hashes")).model)
         if not along.is_dir():
             raise bundle.ModelError(f"{run} was trained with {along}, a model of the hub: it is fetched where it is "
                                     f"used, leave out --with-clip")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Published features and other people's descriptions into artifacts, as if "
                                              "the pipeline had made them.")
-HASHES = ".import-hashes.json"
+HASHES = ".import-hashes"
 SHOWN = 20  # rows of a list of faults; --json has them all
 MB = 1 << 20
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit code 1 where anything was left out or is odd.")]
@@ -176,11 +176,11 @@ def _alone(artifacts: Path, stages: list[str]) -> Iterator[None]:
     """Hold the artifacts folder, swept of what an interrupted import left. A disk that is full is the user's matter."""
     from dbvad.importing import ImportFault
     from pipeline.engine.lock import exclusive
-    from pipeline.engine.store import Store
+    from pipeline.engine.sweep import sweep
 
     try:
         with exclusive(artifacts):
-            Store(artifacts).sweep(stages)
+            sweep(artifacts, stages)
             yield
     except OSError as error:
         raise ImportFault(f"cannot write to {artifacts}: {error}. What was imported is kept; run it again to go on"

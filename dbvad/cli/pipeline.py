@@ -13,6 +13,8 @@ from dbvad.cli.places import ArtifactsOption, artifacts_option
 from dbvad.cli.say import say as print
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.engine.hand import Engine
     from pipeline.engine.lock import Shard
     from pipeline.engine.runner import Outcome
@@ -56,6 +58,9 @@ def run(
                                                 "default the one that this machine is a node of.")] = None,
     shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the videos, "
                                               "beside runs of the other parts.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not look at shards in folders that have not changed since "
+                                                        "the last plan: one that another program overwrote in place "
+                                                        "goes unseen until it is read.")] = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -86,8 +91,8 @@ def run(
     for stage in built:
         if workers is not None and stage.name in wanted:
             stage.workers = workers
-    ids = chosen([source.video_id for source in listing.sources], video)
-    options = Options(wanted, ids, retry_failed, force, keep_going, part)
+    ids = chosen(listing.sources.ids, video)
+    options = Options(wanted, ids, retry_failed, force, keep_going, part, quick)
     store = Store(artifacts)
     if dry_run:
         print_todo(built, listing.sources, store, options, limit, as_json)
@@ -123,8 +128,9 @@ def status(
         standing = import_standing(found, artifacts, names)
     else:
         built, listing = open_dataset(config, artifacts, Console(stderr=True))
-        ids = chosen([source.video_id for source in listing.sources], names)
-        plan = make_plan(built, [s for s in listing.sources if ids is None or s.video_id in ids], Store(artifacts))
+        ids = chosen(listing.sources.ids, names)
+        sources = listing.sources if ids is None else [source for source in listing.sources if source.video_id in ids]
+        plan = make_plan(built, sources, Store(artifacts))
         standing = [(unit.video_id, unit.stage, unit.state, unit.reason) for unit in plan.values()]
     tell_left_over(artifacts)
     if why:
@@ -210,14 +216,14 @@ def _on_ray(parsed: "StagesFile", address: str | None) -> "Engine":
     return lambda log: on_ray(log, cluster, parsed.needs())
 
 
-def print_todo(built: list["Stage"], sources: list["Source"], store: "Store", options: "Options",
+def print_todo(built: list["Stage"], sources: "Sequence[Source]", store: "Store", options: "Options",
                 limit: int | None, as_json: bool) -> None:
     """A table of what a run would do, and why."""
     from dbvad.cli.output import print_json, print_table
     from pipeline.engine.plan import make_plan
     from pipeline.engine.todo import limited, todo
 
-    units, blocked = todo(make_plan(built, sources, store), options)
+    units, blocked = todo(make_plan(built, sources, store, options.quick and not options.force), options)
     units = limited(units, limit)
     if as_json:
         print_json(["stage", "video", "action", "reason"],

@@ -40,7 +40,8 @@ def sql(
     from dbvad.cli.errors import need_artifacts
     from dbvad.cli.output import print_table
     from dbvad.detection.contracts import VIEWS
-    from pipeline.sql import connect
+    from pipeline.contracts import STAGES
+    from pipeline.sql import RESERVED, connect, speaks_of
     from pipeline.sql import views as list_views
 
     if as_json and as_csv:
@@ -48,7 +49,9 @@ def sql(
     need_artifacts(artifacts)
     if query is None and not views and not sys.stdin.isatty():
         query = sys.stdin.read()
-    tell_left_over(artifacts)
+    spoken = [stage for stage in (*STAGES, "quarantine")
+              if query is None or views or speaks_of(query, RESERVED.get(stage, stage))]
+    tell_left_over(artifacts, spoken)
     with closing(connect(artifacts, _text_encoder(config), None if views else query, _note, VIEWS)) as con:
         if views:
             print_table(["view", "columns", "rows"], list_views(con), cell=1000)

@@ -7,7 +7,6 @@ holds a path need not know which of the two it is, and only `place_of` asks.
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from urllib.parse import urlsplit
 
 from pipeline.engine.files import atomic_file, read_record, write_record
 from pipeline.engine.sealed import Seal, read_seal
+from pipeline.engine.stamps import STAMP, Believed, Names, Stamps, stamps_below
 
 if TYPE_CHECKING:
     from pipeline.engine.remote.s3 import Objects
 
 ORIGIN = ".origin.json"  # in a mirror's folder: of what it is one
 WHOLE = "whole"
-STAMP = struct.Struct("<QQqq")  # inode, size, time of change (mtime), time of status change (ctime)
 FORGET = "Delete this folder, it is a mirror of what lies elsewhere, and run it again"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # of a bucket, by S3's rules
 
@@ -76,6 +75,10 @@ class Place(Protocol):
         """All files below a folder of the root."""
         ...
 
+    def names(self, folder: str) -> Iterable[str]:
+        """As `files`: their paths below the folder. Ten times as fast where there are a million."""
+        ...
+
     def size(self, path: Path) -> int:
         """Bytes of a file. Raises FileNotFoundError."""
         ...
@@ -87,6 +90,10 @@ class Place(Protocol):
 
         Within one tick of a clock a file can change twice; an ETag always changes, and has no time: 0.
         """
+        ...
+
+    def stamps(self, folder: str, names: Names, believed: Believed | None = None) -> Stamps:
+        """Of the shards of many names below a folder of the root."""
         ...
 
     def seal(self, path: Path) -> Seal:
@@ -141,6 +148,10 @@ class Folder:
     def files(self, folder: str) -> Iterable[Path]:
         return (Path(entry.path) for entry in walk(self.root / folder))
 
+    def names(self, folder: str) -> Iterable[str]:
+        start = len(f"{self.root / folder}/")
+        return (entry.path[start:] for entry in walk(f"{self.root / folder}"))
+
     def size(self, path: Path) -> int:
         return path.stat().st_size
 
@@ -153,6 +164,9 @@ class Folder:
         except OSError:
             return b"", 0
         return STAMP.pack(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_ctime_ns
+
+    def stamps(self, folder: str, names: Names, believed: Believed | None = None) -> Stamps:
+        return stamps_below(f"{self.root}/{folder}", names, believed)
 
     def seal(self, path: Path) -> Seal:
         with open(path, "rb") as file:

@@ -19,10 +19,10 @@ from pipeline.engine.lock import at_work
 from pipeline.engine.place import StorageError
 from pipeline.engine.plan import Plan, Unit, make_plan
 from pipeline.engine.progress import Reporter
-from pipeline.engine.shard import file_name
 from pipeline.engine.spawn import cores
 from pipeline.engine.stage import Source, Stage
 from pipeline.engine.store import Store
+from pipeline.engine.sweep import sweep
 from pipeline.engine.todo import Options, asked_for, limited, todo, wanting
 
 POLL_S = 0.2  # how often it is looked after hands that say nothing
@@ -279,8 +279,8 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
         names = [stage.name for stage in stages]
         tidy = options.shard is None  # other shards may be writing: who finds what they left is the next whole run
         if tidy:
-            store.sweep(names)
-        plan = make_plan(stages, sources, store)
+            sweep(store.root, names)
+        plan = make_plan(stages, sources, store, options.quick and not options.force)
         _tidy_quarantine(plan, store)
         planned(plan)
         units, blocked = todo(plan, options)
@@ -304,7 +304,7 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
                 outcome = Run(stages, units, store, reporter, options, executor, logs).run()
         finally:
             if tidy:
-                store.sweep(names)
+                sweep(store.root, names)
         try:
             store.place.send(log)
         except StorageError as error:
@@ -318,9 +318,8 @@ def carry_out(stages: Sequence[Stage], sources: Sequence[Source], store: Store, 
 
 def _tidy_quarantine(plan: Plan, store: Store) -> None:
     """Release videos whose shard is there: an interrupted run published it and had no time to."""
-    aside = {str(path) for path in store.shards("quarantine")}
-    for name, undone in plan.undone.items() if aside else ():
-        folder = store.root / "quarantine" / name
-        for number, source in enumerate(plan.sources):
-            if number not in undone and f"{folder}/{file_name(source.video_id)}.parquet" in aside:
-                store.release(name, source.video_id)
+    aside = [name.removesuffix(".parquet").partition("/") for name in store.place.names("quarantine")]
+    numbers = {name: number for number, name in enumerate(plan.names.texts)} if aside else {}
+    for stage, _, name in aside:
+        if stage in plan.undone and name in numbers and numbers[name] not in plan.undone[stage]:
+            store.release(stage, plan.sources.ids[numbers[name]])

@@ -107,7 +107,7 @@ class Stage(Protocol):
         ...
 
     def facts(self, source: Source) -> dict[str, Any]:
-        """What the dataset says of this video that the product depends on."""
+        """What the dataset says of this video that the product depends on: some of `source.facts`, and nothing else."""
         ...
 
     def open(self, note: Note) -> AbstractContextManager[Worker]:

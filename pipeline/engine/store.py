@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.contracts import QUARANTINE, Contract, ContractError
-from pipeline.engine.files import TEMP_MARK, Damaged
-from pipeline.engine.place import place_of, walk
+from pipeline.engine.files import Damaged
+from pipeline.engine.place import place_of
 from pipeline.engine.sealed import Unsealed, seal, verify
 from pipeline.engine.shard import FOOTER_KEY, Footer, file_name, first_row, footer_of, open_sealed, shard_writer
 
@@ -279,19 +279,6 @@ class Store:
     def release(self, stage: str, video_id: str) -> None:
         """Take a video out of quarantine."""
         self.place.remove(self.quarantine_path(stage, video_id))
-
-    def sweep(self, stages: Iterable[str]) -> int:
-        """Remove temporary files that an interrupted run of `stages` left; only while no other run is at work.
-
-        Returns how many.
-        """
-        left = list(self.root.glob(f".*{TEMP_MARK}*"))  # of the caches of hashes
-        for folder in [*stages, "quarantine"]:
-            left += [Path(entry.path) for entry in walk(self.root / folder)
-                     if entry.name.startswith(".") and TEMP_MARK in entry.name]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
 
     def quarantine_path(self, stage: str, video_id: str) -> Path:
         """Where the quarantine row of a video for a stage is or will be."""

@@ -12,7 +12,10 @@ UNASKED = "and was not asked for"
 
 @dataclass
 class Options:
-    """What of the plan to carry out. `videos`: their ids, all if None; of those the ones of `shard`, all if None."""
+    """What of the plan to carry out. `videos`: their ids, all if None; of those the ones of `shard`, all if None.
+
+    `quick`: how it is made (plan.py).
+    """
 
     stages: Sequence[str]
     videos: Collection[str] | None = None
@@ -20,6 +23,7 @@ class Options:
     force: bool = False
     keep_going: bool = False
     shard: Shard | None = None
+    quick: bool = False
 
 
 def todo(plan: Plan, options: Options) -> tuple[list[Unit], list[tuple[Unit, str]]]:
@@ -27,7 +31,7 @@ def todo(plan: Plan, options: Options) -> tuple[list[Unit], list[tuple[Unit, str
     runs: list[Unit] = []
     blocked: list[tuple[Unit, str]] = []
     for number in range(len(plan.sources)) if options.force else plan.numbers_not_done():
-        if not _speaks_of(plan.sources[number].video_id, options):
+        if not _speaks_of(plan.sources.ids[number], options):
             continue
         begins: set[str] = set()
         cannot: dict[str, str] = {}

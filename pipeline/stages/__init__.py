@@ -18,7 +18,7 @@ from pipeline.stages.models import identify
 from pipeline.stages.score import Score, ScoreParams
 from pipeline.stages.select import Select, SelectParams
 
-MODEL_HASHES = ".model-hashes.json"
+MODEL_HASHES = ".model-hashes"
 ORDER = ("ingest", "decode", "score", "select", "describe", "embed")
 
 

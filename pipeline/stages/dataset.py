@@ -1,8 +1,8 @@
 """The dataset section of stages.yaml, and the listing of its videos."""
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.engine.config import Config, ConfigError
 from pipeline.engine.hashing import HashCache
 from pipeline.engine.place import StorageError, Url
+from pipeline.engine.sources import Sources, in_columns
 from pipeline.engine.stage import BadVideo, Source
 from pipeline.lists.remarks import Remark
 from pipeline.stages.labels import (
@@ -29,6 +30,7 @@ from pipeline.stages.video_files import VideoFile, files_of, video_id
 from pipeline.words import counted
 
 HASH_THREADS = 4
+AT_A_TIME = 1000  # files whose hashes are waited for: a million at a time would take a gigabyte
 
 
 def _place(value: Any) -> Any:
@@ -94,7 +96,7 @@ class Listing:
     labels name that is not there.
     """
 
-    sources: list[Source]
+    sources: Sources
     others: Counter[str] = field(default_factory=Counter)
     remarks: list[Remark] = field(default_factory=list)
 
@@ -109,49 +111,67 @@ def discover(dataset: Dataset, cache: HashCache, tick: Callable[[int, int], None
     root = dataset.videos
     read = dataset.reader()
     others: Counter[str] = Counter()
-    found: dict[str, list[VideoFile]] = defaultdict(list)
+    found: dict[str, VideoFile] = {}
+    twice: set[str] = set()
     for file in files_of(root):
-        suffix = os.path.splitext(file.name)[1].lower()
-        if "/." in f"/{file.name}":  # it, or a folder above it
+        name = file.name
+        if name.startswith(".") or "/." in name:  # it, or a folder above it
             others["hidden"] += 1
-        elif suffix in VIDEO_SUFFIXES or file.looks_like_video() or (
-                dataset.names_files and read(video_id(file.name)) is not None):
-            found[video_id(file.name)].append(file)
+        elif (name[-4:].lower() in VIDEO_SUFFIXES or os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+              or file.looks_like_video() or (dataset.names_files and read(video_id(name)) is not None)):
+            if found.setdefault(video_id(name), file) is not file:
+                twice.add(video_id(name))
         else:
-            others[suffix or "without suffix"] += 1
+            others[os.path.splitext(name)[1].lower() or "without suffix"] += 1
     if not found:
         raise ConfigError(f"no video below {root}: {told(others) or 'the folder is empty'}; set dataset.videos in "
                           f"stages.yaml to the folder of your videos")
-    files = {name: found[name][0] for name in sorted(found)}
-    read = read.over(files)
-    known = {name: cache.fresh(name, file.stamp) or "" for name, file in files.items()}
-    unread = {name: file for name, file in files.items() if not known[name]}
-    total, done = sum(file.stamp[0] for file in unread.values()), 0
-    read_now: dict[str, tuple[str, BadVideo | None]] = {}
-    with ThreadPoolExecutor(HASH_THREADS) as threads:
-        hashed = threads.map(lambda item: item[1].read(item[0], cache), unread.items())
-        for (name, file), answer in zip(unread.items(), hashed, strict=True):
-            read_now[name] = answer
-            done += file.stamp[0]
-            tick(done, total)
-    sources, shared = [], dict[Facts | None, dict[str, Any]]()  # a million videos share few facts
-    for name, file in files.items():
-        digest, problem = read_now.get(name, (known[name], None))
+    ids = sorted(found)
+    files = [found[name] for name in ids]
+    del found
+    read = read.over(ids)
+    hashes, problems = _hashes(ids, files, cache, tick)
+    shared: dict[Facts | None, dict[str, Any]] = {}  # a million videos share few facts
+    told_of: list[Mapping[str, Any]] = []
+    for number, name in enumerate(ids):
         facts = read(name)
-        if problem is None and len(found[name]) > 1:
-            problem = BadVideo("same_name", "two files have this name, in two forms of Unicode",
-                               "rename one of them")
-        if facts is None and problem is None:
-            problem = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
-                               _LABEL_REMEDY[dataset.labels])
+        if number not in problems and name in twice:
+            problems[number] = BadVideo("same_name", "two files have this name, in two forms of Unicode",
+                                        "rename one of them")
+        if facts is None and number not in problems:
+            problems[number] = BadVideo("unlabelled", f"the labels ({dataset.labels}) say nothing of this video",
+                                        _LABEL_REMEDY[dataset.labels])
         if facts not in shared:
             shared[facts] = {"split": facts.split if facts else "", "labels": list(facts.labels) if facts else []}
-        # what cannot be read is known by its problem: another problem is looked at anew
-        size = 0 if problem else file.stamp[0]
-        sources.append(Source(name, file.path, digest or str(problem), size, shared[facts], problem,
-                              stored=file.stored))
+        told_of.append(shared[facts])
+    sizes = [0 if number in problems else file.stamp[0] for number, file in enumerate(files)]
+    # what cannot be read is known by its problem: another problem is looked at anew
+    known_by = [digest or str(problems[number]) for number, digest in enumerate(hashes)]
     cache.save()
-    return Listing(sources, others, read.remarks())
+    return Listing(Sources(ids, known_by, sizes, told_of, problems, lambda number: (files[number].path,
+                                                                                    files[number].stored)),
+                   others, read.remarks())
+
+
+def _hashes(ids: Sequence[str], files: Sequence[VideoFile], cache: HashCache, tick: Callable[[int, int], None],
+            ) -> tuple[list[str], dict[int, BadVideo]]:
+    """Of each file's content, "" where it cannot be read, and why it cannot, by its number."""
+    known = cache.fresh_all(ids, [file.stamp for file in files])
+    unread = [number for number, digest in enumerate(known) if digest is None]
+    total, done = sum(files[number].stamp[0] for number in unread), 0
+    hashes = [digest or "" for digest in known]
+    problems: dict[int, BadVideo] = {}
+    with ThreadPoolExecutor(HASH_THREADS) as threads:
+        for start in range(0, len(unread), AT_A_TIME):
+            some = unread[start:start + AT_A_TIME]
+            read_now = threads.map(lambda number: files[number].read(ids[number], cache), some)
+            for number, (digest, fault) in zip(some, read_now, strict=True):
+                hashes[number] = digest
+                if fault is not None:
+                    problems[number] = fault
+                done += files[number].stamp[0]
+                tick(done, total)
+    return hashes, problems
 
 
 def told(others: Counter[str]) -> str:
@@ -169,9 +189,9 @@ _LABEL_REMEDY = {
 }
 
 
-def summary(sources: list[Source]) -> str:
+def summary(sources: Sequence[Source]) -> str:
     """"24 videos: train 8 normal + 8 abnormal, test 4 normal + 4 abnormal"."""
-    counts = Counter((source.facts["split"], bool(source.facts["labels"])) for source in sources)
+    counts = Counter((facts["split"], bool(facts["labels"])) for facts in in_columns(sources).facts)
     parts = [f"{split} {counts[split, False]} normal + {counts[split, True]} abnormal" for split in SPLITS]
     rest = counts["", False]
     return f"{counted(len(sources), 'video')}: {', '.join(parts)}" + (f", {rest} without labels" if rest else "")

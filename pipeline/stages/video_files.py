@@ -117,8 +117,9 @@ def files_of(videos: Path | Url) -> Iterator[VideoFile]:
         if not videos.is_dir():
             raise ConfigError(f"no videos folder at {videos}: set dataset.videos in stages.yaml to the folder of your "
                               f"videos")
-        for name, entry in _below(str(videos)):
-            yield LocalFile(str(videos), name, _stamp(entry))
+        root = str(videos)
+        for name, entry in _below(root):
+            yield LocalFile(root, name, _stamp(entry))
         return
     objects = objects_below(videos)
     for key, seen in sorted(objects.list()):
@@ -130,17 +131,25 @@ def files_below(folder: Path) -> Iterator[Path]:
     return (Path(entry.path) for _, entry in _below(str(folder)))
 
 
-def _below(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The files with their names below the first folder."""
+def _below(folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The files with their names below the folder."""
+    open_folders = [("", _entries(folder))]
+    while open_folders:
+        above, entries = open_folders[-1]
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                open_folders.append((f"{above}{entry.name}/", _entries(entry.path)))
+                break
+            yield above + entry.name, entry
+        else:
+            open_folders.pop()
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        return iter(sorted(os.scandir(folder), key=lambda entry: entry.name))
     except OSError as error:
         raise ConfigError(f"cannot list {folder}: {error.strerror}; make it readable, or move it elsewhere") from None
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            yield from _below(entry.path, f"{above}{entry.name}/")
-        else:
-            yield above + entry.name, entry
 
 
 def _stamp(entry: os.DirEntry[str]) -> Stamp:

@@ -9,10 +9,12 @@ import pytest
 import bench.__main__ as benches
 
 FOUND = {  # as the scripts print it
+    "sql": {"found": {"shards": {"texts": {"cpu_s": 6.0}}, "compacted": {"texts": {"cpu_s": 0.6}}}},
     "decode": {"of_ffmpeg": {"pyav: with pictures": 1.0, "auto: the stage": 1.3}},
     "overlap": {"of_bound": 0.9},
     "engine": {"settings": {"videos": 1000}, "found": {name: {"cpu_s": cpu_s} for name, cpu_s in
-                                                      (("first plan", 4.0), ("nothing to do", 2.0), ("again", 1.0))}},
+                                                      (("first plan", 4.0), ("nothing to do", 2.0), ("again", 1.0),
+                                                       ("one video more, --quick", 0.4))}},
     "importing": {"found": {"again": {"processor_s": 1.0}, "killed": {"processor_s": 2.0},
                             "gone on": {"processor_s": 2.0}, "train": {"waited": 0.01}}},
     "train": {"results": [{"side": side, "precision": precision, "videos_s": speed} for side, precision, speed in
@@ -32,7 +34,8 @@ def test_every_script_has_its_ratios() -> None:
         assert all(value > 0 for value in figures.values())
         assert set(one.aims) <= set(figures), "an aim is of a figure"
     assert benches.of_training(FOUND["train"]) == {"dbvad fp32 / VadCLIP-like": 3, "dbvad bf16 / VadCLIP-like": 4}
-    assert benches.of_engine(FOUND["engine"]) == {"nothing to do / first plan": 0.25, "CPU ms a video": 1}
+    assert benches.of_engine(FOUND["engine"]) == {"nothing to do / first plan": 0.25, "CPU ms a video": 1,
+                                                   "one video more / first plan": 0.1}
 
 
 def test_a_run_is_kept_shown_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from typer import BadParameter
 
 from dbvad.cli import main
 from dbvad.cli.dataset import chosen
+from pipeline.engine.place import ORIGIN
 from tests import videos
 
 
@@ -110,6 +112,36 @@ def test_sql_and_gc_speak_of_what_is_left_over(here, capsys) -> None:
     assert Path("artifacts/ingest/a.mp4.parquet").exists()
     call("artifacts", "gc", "--delete")
     assert not Path("artifacts/ingest/a.mp4.parquet").exists()
+
+
+def test_compacted_shards_answer_until_they_change(here, capsys) -> None:
+    time.sleep(0.1)
+    capsys.readouterr()
+    assert call("artifacts", "compact") == 0
+    assert capsys.readouterr().out.startswith("ingest: 3 shards -> 1 file, ")
+    call("artifacts", "ls", "--json")
+    assert '{"stage": "compact", "shards": 2' in capsys.readouterr().out
+    label(b="normal,test", c="fight,test")
+    Path("videos/a.mp4").unlink()
+    call("pipeline", "run", "ingest")
+    capsys.readouterr()
+    assert call("sql", "select video_id, split from ingest order by 1", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"video_id": "b.mp4", "split": "test"},
+                                                   {"video_id": "c.mp4", "split": "test"}]
+    call("artifacts", "gc", "--delete")
+    assert "2 files, 0.0 MB of compacted shards, some of such videos" in capsys.readouterr().out
+    assert list(Path("artifacts/compact").glob("*/*")) == []
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (["scor"], "no stage 'scor': stages: ingest,"), (["-a", "s3://bucket/x"], "only shards in a folder are compacted"),
+    (["-a", "nowhere"], "no artifacts at nowhere"), (["-a", "mirror"], "only shards in a folder are compacted"),
+])
+def test_what_cannot_be_compacted_is_said(here, capsys, given, said) -> None:
+    Path("mirror").mkdir()
+    (Path("mirror") / ORIGIN).touch()
+    assert call("artifacts", "compact", *given) == 1
+    assert said in " ".join(capsys.readouterr().err.replace("│", "").split())
 
 
 def test_a_video_that_comes_back_costs_nothing(here, capsys) -> None:

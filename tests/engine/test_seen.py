@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine import seen
+from pipeline.engine import seen, stamps
 from pipeline.engine.plan import Plan, make_plan
 from pipeline.engine.seen import FOLDER
 from pipeline.engine.stage import Source
@@ -43,10 +43,10 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return found
 
 
-def plan(store: Store, stages: list[Toy] | None = None, videos: list[str] = VIDEOS) -> Plan:
+def plan(store: Store, stages: list[Toy] | None = None, videos: list[str] = VIDEOS, quick: bool = False) -> Plan:
     time.sleep(TICK_S)
     sources = [Source(video_id, Path(video_id), video_id, facts={"label": "none"}) for video_id in videos]
-    return make_plan(stages or chain(), sources, store)
+    return make_plan(stages or chain(), sources, store, quick)
 
 
 def standing(found: Plan) -> list[tuple[str, str, str, str]]:
@@ -69,9 +69,9 @@ def filled(root: Path) -> Store:
     store, others = Store(root / "artifacts"), Store(root / "others")
     for unit in plan(store).values():
         contract = next(stage.contract for stage in chain() if stage.name == unit.stage)
-        for place, print_ in ((store, unit.fingerprint), (others, unit.fingerprint[::-1])):
-            place.publish(contract, unit.video_id, SCHEMA.empty_table(), fingerprint=print_, basis=unit.basis)
-        one, another = (place.path(unit.stage, unit.video_id) for place in (store, others))
+        for side, print_ in ((store, unit.fingerprint), (others, unit.fingerprint[::-1])):
+            side.publish(contract, unit.video_id, SCHEMA.empty_table(), fingerprint=print_, basis=unit.basis)
+        one, another = (side.path(unit.stage, unit.video_id) for side in (store, others))
         assert one.stat().st_size == another.stat().st_size
     return store
 
@@ -107,7 +107,11 @@ EDITS: dict[str, Callable[[Path], object]] = {
     "copied": lambda path: os.replace(shutil.copy2(path, path.with_suffix(".copy")), path),
     "made anew": lambda path: (path.write_bytes(other(path).read_bytes()), in_place(path)),
 }
-edits = st.lists(st.tuples(st.sampled_from(sorted(EDITS)), st.integers(0, 11), st.booleans()), max_size=8)
+IN_PLACE = {"cut", "a bit flipped", "overwritten", "made anew"}
+
+
+def edits(names: set[str]) -> st.SearchStrategy[list[tuple[str, int, bool]]]:
+    return st.lists(st.tuples(st.sampled_from(sorted(names)), st.integers(0, 11), st.booleans()), max_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +120,90 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(edits)
+@given(edits({*EDITS}))
 def test_random_edits_are_planned_as_if_nothing_had_been_noted(
         whole: Path, tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, bool]]) -> None:
     store = Store(shutil.copytree(whole, tmp_path_factory.mktemp("seen") / "copy") / "artifacts")
     assert standing(plan(store)) == unseen(store)
     paths = [store.path(stage.name, video_id) for stage in chain() for video_id in VIDEOS]
-    for edit, place, look in changes:
+    for edit, number, look in changes:
         with suppress(FileNotFoundError):
-            EDITS[edit](paths[place])
+            EDITS[edit](paths[number])
         if look:
             assert standing(plan(store)) == unseen(store)
     assert standing(plan(store)) == standing(plan(store)) == unseen(store)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits(EDITS.keys() - IN_PLACE), st.lists(st.booleans(), min_size=9, max_size=9))
+def test_a_quick_plan_misses_nothing_but_what_is_written_in_place(
+        whole: Path, tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, bool]],
+        alone: list[bool]) -> None:
+    store = Store(shutil.copytree(whole, tmp_path_factory.mktemp("quick") / "copy") / "artifacts")
+    plan(store)
+    paths = [store.path(stage.name, video_id) for stage in chain() for video_id in VIDEOS]
+    for (edit, number, look), one in zip(changes, alone, strict=False):
+        with suppress(FileNotFoundError):
+            EDITS[edit](paths[number])
+        if one:
+            plan(store, videos=["b/c"])
+        if look:
+            assert standing(plan(store, quick=True)) == unseen(store)
+    assert standing(plan(store, quick=True)) == standing(plan(store)) == unseen(store)
+
+
+@pytest.mark.parametrize("edit", sorted(IN_PLACE - {"made anew"}))
+def test_what_is_written_in_place_is_seen_by_the_next_plan_that_is_not_quick(tmp_path: Path, edit: str) -> None:
+    store = filled(tmp_path)
+    done = standing(plan(store))
+    EDITS[edit](store.path("upper", "b/c"))
+    assert standing(plan(store, quick=True)) == done
+    assert standing(plan(store)) == unseen(store) != done
+    assert standing(plan(store, quick=True)) == unseen(store)
+
+
+@pytest.mark.parametrize("edit", sorted(IN_PLACE - {"made anew"}))
+def test_what_a_stage_is_to_read_is_looked_at_by_a_quick_plan_too(tmp_path: Path, edit: str) -> None:
+    store = filled(tmp_path)
+    plan(store)
+    EDITS[edit](store.path("words", "b/c"))
+    store.path("upper", "b/c").unlink()
+    assert standing(plan(store, quick=True)) == unseen(store)
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shards whose stamps were asked for."""
+    found: list[str] = []
+    stamps_in = stamps._stamps_in
+    monkeypatch.setattr(stamps, "_stamps_in", lambda folder, names: found.extend(names) or stamps_in(folder, names))
+    return found
+
+
+def test_a_quick_plan_looks_at_what_is_new_alone(tmp_path: Path, looked_at: list[str]) -> None:
+    store = filled(tmp_path)
+    plan(store)
+    looked_at.clear()
+    plan(store, quick=True)
+    assert looked_at == []
+    plan(store, videos=[*VIDEOS, "b/new"], quick=True)
+    assert looked_at == ["new"] * len(chain())
+    os.replace(shutil.copy2(store.path("upper", "b/c"), tmp_path / "copy"), store.path("upper", "b/c"))
+    looked_at.clear()
+    plan(store, quick=True)
+    assert looked_at[:2] == ["c", "d"]
+
+
+def test_a_folder_that_changed_just_now_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                        looked_at: list[str]) -> None:
+    store = filled(tmp_path)
+    time.sleep(0.5)
+    monkeypatch.setattr(seen, "SETTLED_NS", int(0.4e9))
+    (store.root / "upper" / "b" / "other").write_text("")  # the shards beside it have settled
+    plan(store)
+    looked_at.clear()
+    plan(store, quick=True)
+    assert looked_at == ["c", "d"]
 
 
 def test_what_was_seen_is_not_opened_again(tmp_path: Path, reads: list[tuple[str, str]]) -> None:

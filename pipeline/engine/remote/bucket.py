@@ -5,6 +5,7 @@ listing of each folder that is asked for, so that a plan, a query or a training 
 process changes is noted in it. A `live` one asks the store at every call. Pickled are where the mirror is, and the URL.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+
 from pipeline.engine.files import atomic_file
 from pipeline.engine.place import ORIGIN, StorageError, Url, objects_below, origin, write_origin
 from pipeline.engine.remote.lease import lease
 from pipeline.engine.remote.mirror import Mirror
 from pipeline.engine.remote.s3 import Objects, Seen
 from pipeline.engine.sealed import TAIL, Seal, Unsealed, read_seal
+from pipeline.engine.stamps import STAMP, Believed, Names, Stamps
 
 THREADS = 16  # requests at a time where many files are wanted
 KEY_BYTES = 1024  # that S3 allows for the name of an object
@@ -57,6 +61,9 @@ class Bucket:
     def files(self, folder: str) -> Iterable[Path]:
         return [self.root / name for name in self._listing(folder)]
 
+    def names(self, folder: str) -> Iterable[str]:
+        return [name.removeprefix(f"{folder}/") for name in self._listing(folder)]
+
     def size(self, path: Path) -> int:
         return self._seen(self._name(path)).size
 
@@ -72,6 +79,16 @@ class Bucket:
             return self._seen(path.removeprefix(f"{self.root}/")).etag.encode(), 0
         except FileNotFoundError:
             return b"", 0
+
+    def stamps(self, folder: str, names: Names, believed: Believed | None = None) -> Stamps:
+        listed = {} if self.live else self._listing(folder)
+        found = bytearray()
+        for text in names.texts:
+            name = f"{folder}/{text}.parquet"
+            etag = self.stamp(f"{self.root}/{name}")[0] if self.live else (
+                listed[name].etag.encode() if name in listed else b"")
+            found += hashlib.blake2b(etag, digest_size=STAMP.size).digest() if etag else bytes(STAMP.size)
+        return Stamps(np.frombuffer(found, np.uint8).reshape(-1, STAMP.size), np.zeros(len(names), np.int64), {})
 
     def seal(self, path: Path) -> Seal:
         name = self._name(path)
