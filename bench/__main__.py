@@ -87,6 +87,9 @@ BENCHES = {
     "decode": Bench(("--frames", "6000", "--rounds", "2"), lambda found: {
         f"{part} / ffmpeg -f null": found["of_ffmpeg"][part] for part in ("pyav: with pictures", "auto: the stage")},
         {"pyav: with pictures / ffmpeg -f null": "at most 1.15"}),
+    "score": Bench((), lambda found: {
+        f"{part} / matrix product": found["of_limit"][part] for part in ("network alone", "stage")},
+        {"network alone / matrix product": "at least 0.8"}),
     "overlap": Bench(("--videos", "24", "--frames", "600"), lambda found: {"bound / together": found["of_bound"]},
                      {"bound / together": "at least 0.9"}),
     "engine": Bench(("--videos", "5000"), of_engine, {"CPU ms a video": "at most 0.2"}),

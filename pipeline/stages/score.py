@@ -5,6 +5,7 @@ label of a test video reaches no feature.
 """
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from pipeline.contracts import SCORE, embedding_array
 from pipeline.engine.cluster import Needs, gpus_of
+from pipeline.engine.spawn import cores
 from pipeline.engine.stage import BadVideo, Note, Product, Source, StageError, Worker
 from pipeline.engine.store import Store
 from pipeline.kess import novelty
@@ -65,7 +67,7 @@ class ScoreParams(ClipParams):
 class Score:
     """One model handle a child process; a video at a time."""
 
-    name, version, contract, concurrency = "score", 1, SCORE, 1
+    name, version, contract, concurrency = "score", 2, SCORE, 1
     inputs: tuple[str, ...] = ("decode",)
 
     def __init__(self, params: ScoreParams, classes: dict[str, str], model: ModelIdentity) -> None:
@@ -93,6 +95,11 @@ class Score:
     @contextmanager
     def open(self, note: Note) -> Iterator[Worker]:
         """Load the CLIP model."""
+        import torch
+
+        # Workers share the cores, unless it is said how many threads torch may use: Ray does that.
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(min(torch.get_num_threads(), max(1, cores() // self.workers)))
         model = self.params.load()
         known: dict[str, np.ndarray] = {}
 

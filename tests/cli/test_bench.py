@@ -11,6 +11,7 @@ import bench.__main__ as benches
 FOUND = {  # as the scripts print it
     "sql": {"found": {"shards": {"texts": {"cpu_s": 6.0}}, "compacted": {"texts": {"cpu_s": 0.6}}}},
     "decode": {"of_ffmpeg": {"pyav: with pictures": 1.0, "auto: the stage": 1.3}},
+    "score": {"of_limit": {"matrix product": 1.0, "network alone": 0.83, "stage": 0.76}},
     "overlap": {"of_bound": 0.9},
     "engine": {"settings": {"videos": 1000}, "found": {name: {"cpu_s": cpu_s} for name, cpu_s in
                                                       (("first plan", 4.0), ("nothing to do", 2.0), ("again", 1.0),

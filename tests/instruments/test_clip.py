@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 from pipeline.instruments import clip
 from pipeline.instruments.clip import Clip, ClipError, encoder
 from pipeline.instruments.clip.pictures import Views
+from pipeline.instruments.clip.threads import single_threaded
 from tests.tiny import tiny_clip
 
 SIDE, LARGE = 64, 73  # the model's input, and the short side that 5 and 10 crops are cut from
@@ -143,33 +145,50 @@ def test_what_is_no_picture_is_named(model: Clip, image: np.ndarray) -> None:
         model.encode_images([picture(8, 8)], crops=3)
 
 
-def test_batches_of_anything_are_read_in_order_and_not_far_ahead(model: Clip) -> None:
-    images = [picture(40 + n % 3, 60, n) for n in range(20)]
+@pytest.mark.parametrize("crops", [1, 5, 10])
+@pytest.mark.parametrize("size", [2, 11])  # few pictures, and more than one pass of a processor's thread
+def test_batches_of_anything_are_read_in_order_and_not_far_ahead(model: Clip, size: int, crops: int) -> None:
+    images = [picture(40 + n % 3, 60, n) for n in range(10 * size)]
     drawn = 0
 
-    def batches() -> Iterator[list[int]]:
+    def batches() -> Iterator[range]:
         nonlocal drawn
-        for start in range(0, 20, 2):
+        for start in range(0, len(images), size):
             drawn += 1
-            yield [start, start + 1]
+            yield range(start, start + size)
 
     found = []
-    for features in model.encode_batches(batches(), lambda place: images[place]):
+    for features in model.encode_batches(batches(), lambda place: images[place], crops):
+        assert len(features) == size
         found.append(features)
         assert drawn <= len(found) + encoder.AHEAD
-    assert np.allclose(np.concatenate(found), model.encode_images(images), atol=1e-5)
+    each = np.concatenate([model.encode_images([image], crops) for image in images])
+    assert np.allclose(np.concatenate(found), each, atol=1e-5)
 
 
-def test_what_reading_raises_ends_it_and_its_threads(model: Clip) -> None:
+def test_threads_that_work_alone_leave_torch_its_own() -> None:
+    torch.set_num_threads(3)
+    try:
+        count, pool = single_threaded()
+        with pool, ThreadPoolExecutor(1) as other:
+            assert (count, torch.get_num_threads()) == (3, 3)
+            assert set(pool.map(lambda _: torch.get_num_threads(), range(30))) == {1}
+            assert other.submit(torch.get_num_threads).result() == 3, "a thread that starts meanwhile"
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("size", [2, 11])
+def test_what_reading_raises_ends_it_and_its_threads(model: Clip, size: int) -> None:
     def read(place: int) -> np.ndarray:
-        if place == 5:
-            raise ValueError("picture 5 is torn")
+        if place == 15:
+            raise ValueError("picture 15 is torn")
         return picture(40, 60, place)
 
     before = threading.active_count()
-    with pytest.raises(ValueError, match="picture 5 is torn"):
-        list(model.encode_batches(([n, n + 1] for n in range(0, 20, 2)), read))
-    features = model.encode_batches(([n] for n in range(20)), lambda n: picture(40, 60, n))
+    with pytest.raises(ValueError, match="picture 15 is torn"):
+        list(model.encode_batches((range(n, n + size) for n in range(0, 10 * size, size)), read))
+    features = model.encode_batches((range(n, n + size) for n in range(20)), lambda n: picture(40, 60, n))
     next(features)
     features.close()  # a user who has enough
     assert threading.active_count() == before

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from pipeline.contracts import frame_times
@@ -12,6 +13,7 @@ from pipeline.engine.runner import carry_out
 from pipeline.engine.stage import BadVideo, Source, Stage
 from pipeline.engine.store import Store
 from pipeline.engine.todo import Options
+from pipeline.stages import score
 from pipeline.stages.decode import CHUNK, Decode, DecodeParams
 from pipeline.stages.ingest import REMARKED, Ingest, IngestParams
 from tests import odd_videos, videos
@@ -133,3 +135,22 @@ def test_where_decord_kills_its_process_pyav_reads_the_video(tmp_path: Path, mon
     assert len(frame_times(store.read("decode", "a.mp4"))) == 20
     said = console.file.getvalue()
     assert "decode: a.mp4: the decode process ended (killed by SIGABRT); it is tried once more" in said
+
+
+@pytest.mark.parametrize(("workers", "said", "threads"), [(1, None, 8), (3, None, 2), (9, None, 1), (3, "8", 8)])
+def test_workers_of_score_share_the_cores_unless_it_is_said_what_torch_may_use(
+    workers: int, said: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "cores", lambda: 8)
+    monkeypatch.setattr(score.ScoreParams, "load", lambda self: None)
+    if said:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    else:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        with score.Score(score.ScoreParams(workers=workers), {}, {}).open(print):
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

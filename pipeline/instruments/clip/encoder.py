@@ -1,7 +1,6 @@
 """A loaded CLIP at work: crops of pictures, short and long texts."""
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from pipeline.instruments.clip.find import ClipError
+from pipeline.instruments.clip.threads import ahead, parts_of, single_threaded
 from pipeline.instruments.sentences import pieces
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CROPS_RULE = 1  # raised when the same picture would be cut another way
-BATCH, CARD_BATCH = 64, 256  # crops in one forward pass, on a processor and on a graphics card
+BATCH, CARD_BATCH = 64, 256  # crops that are read at a time, for a processor and for a graphics card
 AHEAD = 2  # batches that are read while the model works on one
+# Crops in one forward pass on a processor: what lies between two layers of a ViT-B/16 then stays in a core's cache
+# (bench/score.py: 0.80 of what a core can do, with 64 crops on all cores 0.51).
+PASS = 8
 
 
 class Clip:
@@ -38,7 +41,7 @@ class Clip:
 
     @property
     def batch(self) -> int:
-        """Crops in one forward pass."""
+        """Crops that `encode_batches` should be given at a time."""
         return CARD_BATCH if self._on_card else BATCH
 
     @property
@@ -56,8 +59,7 @@ class Clip:
         size (after VadCLIP, which resizes to 340 x 256 and cuts 224; here the aspect ratio is kept), so that the
         corners differ in every video. Pictures may differ in size. Raises ClipError.
         """
-        step = max(1, self.batch // crops)
-        batches = (images[start:start + step] for start in range(0, len(images), step))
+        batches = parts_of(images, max(1, self.batch // crops))
         none = np.empty((0, crops, self.dim), np.float32)
         return np.concatenate([none, *self.encode_batches(batches, lambda image: image, crops)])
 
@@ -65,24 +67,17 @@ class Clip:
                        crops: int = 1) -> Iterator[np.ndarray]:
         """The same for batches of any things that `read` makes pictures of: an array for each batch, in order.
 
-        Threads read and cut the pictures of the next batches while the model works on one; what `read` raises ends it.
+        On a processor each thread takes some crops from reading to features; for a card, and for the few pictures of a
+        camera, threads read and cut those of the next batches while the model works on one. What `read` raises ends it.
         A batch should have `batch` crops.
         """
         if crops not in (1, 5, 10):
             raise ClipError(f"{crops} crops: use 1, 5 or 10")
-        from torch import get_num_threads
-
-        places = itertools.count()
-        pool = ThreadPoolExecutor(get_num_threads())
-        submit = partial(pool.submit, partial(self._ready, read, crops))
-        try:
-            reading = (list(map(submit, batch, places)) for batch in batches)
-            found = (self._features([picture.result() for picture in batch], crops) for batch in _ahead(reading, AHEAD))
-            # A card is asked for features only when it has the next batch's work as well.
-            for features in _ahead(found, int(self._on_card)):
-                yield features.cpu().numpy().reshape(-1, crops, self.dim)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        rest = iter(batches)
+        first = list(itertools.islice(rest, 1))
+        many = self.device.type == "cpu" and sum(map(len, first)) * crops > PASS
+        road = self._thread_by_thread if many else self._read_ahead
+        yield from road(itertools.chain(first, rest), partial(self._ready, read, crops), crops)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Features of short texts: (N, D) float32, each of length 1. Raises ClipError for one that is empty or cut."""
@@ -139,6 +134,37 @@ class Clip:
     @property
     def _on_card(self) -> bool:
         return self.device.type == "cuda"
+
+    def _read_ahead(self, batches: Iterable[Sequence[T]], ready: Callable[[T, int], np.ndarray],
+                    crops: int) -> Iterator[np.ndarray]:
+        from torch import get_num_threads
+
+        places = itertools.count()
+        pool = ThreadPoolExecutor(get_num_threads())
+        try:
+            reading = ([pool.submit(ready, item, next(places)) for item in batch] for batch in batches)
+            found = (self._features([picture.result() for picture in batch], crops) for batch in ahead(reading, AHEAD))
+            # A card is asked for features only when it has the next batch's work as well.
+            for features in ahead(found, int(self._on_card)):
+                yield features.cpu().numpy().reshape(-1, crops, self.dim)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _thread_by_thread(self, batches: Iterable[Sequence[T]], ready: Callable[[T, int], np.ndarray],
+                          crops: int) -> Iterator[np.ndarray]:
+        places, step = itertools.count(), max(1, PASS // crops)
+
+        def whole(part: Sequence[tuple[T, int]]) -> np.ndarray:
+            return self._features([ready(*item) for item in part], crops).numpy().reshape(-1, crops, self.dim)
+
+        threads, pool = single_threaded()
+        try:
+            numbered = ([(item, next(places)) for item in batch] for batch in batches)
+            working = ([pool.submit(whole, part) for part in parts_of(batch, step)] for batch in numbered)
+            for parts in ahead(working, max(AHEAD, threads * PASS // self.batch)):
+                yield np.concatenate([part.result() for part in parts])
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _ready(self, read: Callable[[T], np.ndarray], crops: int, item: T, place: int) -> np.ndarray:
         """A picture for a card to cut, (H, W, 3), or cut, (crops, h, w, 3). Raises ClipError."""
@@ -201,16 +227,6 @@ class Clip:
     def _not_empty(self, text: str) -> None:
         if not self._content(text):
             raise ClipError(f"text {text!r} has no words; leave it out, or describe the video again")
-
-
-def _ahead(items: Iterable[T], count: int) -> Iterator[T]:
-    """The items, each handed out when `count` more have been drawn."""
-    waiting: deque[T] = deque()
-    for item in items:
-        waiting.append(item)
-        if len(waiting) > count:
-            yield waiting.popleft()
-    yield from waiting
 
 
 def rules() -> dict[str, Any]:
