@@ -7,6 +7,7 @@ label of a test video reaches no feature.
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,8 +24,6 @@ from pipeline.stages.models import ModelIdentity, name_of
 
 if TYPE_CHECKING:
     from pipeline.instruments.clip import Clip
-
-BATCH = 64  # pictures in memory at a time
 
 
 class ClipParams(Needs):
@@ -125,15 +124,18 @@ class Score:
 
     def _features(self, model: "Clip", video_id: str, store: Store) -> tuple[np.ndarray, np.ndarray]:
         """Snippet features (T, crops, D) of unit length, and the index of each snippet's first frame (T,)."""
-        per, parts, indices = self.params.frames_per_snippet, [], []
-        batch = max(per, BATCH // per * per)  # whole snippets only
-        for table in store.batches("decode", video_id, batch, ["frame_idx", "jpeg"]):
-            images = [_image(jpeg, video_id) for jpeg in table["jpeg"].to_pylist()]
-            encoded = model.encode_images(images, crops=self.params.crops)  # (N, crops, D)
-            starts = np.arange(0, len(images), per)
-            mean = np.add.reduceat(encoded, starts, axis=0)
+        per, indices = self.params.frames_per_snippet, []
+        batch = max(per, model.batch // self.params.crops // per * per)  # whole snippets only
+
+        def pictures() -> Iterator[list[bytes]]:
+            for table in store.batches("decode", video_id, batch, ["frame_idx", "jpeg"]):
+                indices.append(table["frame_idx"].to_numpy()[::per])
+                yield table["jpeg"].to_pylist()
+
+        parts = []
+        for encoded in model.encode_batches(pictures(), partial(_image, video_id=video_id), self.params.crops):
+            mean = np.add.reduceat(encoded, np.arange(0, len(encoded), per), axis=0)
             parts.append(mean / np.linalg.norm(mean, axis=2, keepdims=True))
-            indices.append(table["frame_idx"].to_numpy()[starts])
         if not parts:
             raise BadVideo("no_frames", "its decode shard has no frame", "check the file, then --retry-failed")
         return np.concatenate(parts), np.concatenate(indices)

@@ -1,10 +1,12 @@
 """A loaded CLIP at work: crops of pictures, short and long texts."""
 
-from collections.abc import Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -14,11 +16,14 @@ from pipeline.instruments.sentences import pieces
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.instruments.clip.pictures import Views
     from pipeline.instruments.clip.text_tower import TextTower
 
+T = TypeVar("T")
+
 CROPS_RULE = 1  # raised when the same picture would be cut another way
-BATCH = 64  # crops in one forward pass
-MARGIN = 256 / 224  # crops of 5 and 10 are cut from a picture this much larger than the model's input
+BATCH, CARD_BATCH = 64, 256  # crops in one forward pass, on a processor and on a graphics card
+AHEAD = 2  # batches that are read while the model works on one
 
 
 class Clip:
@@ -30,6 +35,11 @@ class Clip:
         self.name, self.net, self.dim, self.device, self.precision = name, net, dim, device, precision
         self._tokenizer = tokenizer
         self._context: int = net.context_length
+
+    @property
+    def batch(self) -> int:
+        """Crops in one forward pass."""
+        return CARD_BATCH if self._on_card else BATCH
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -46,21 +56,33 @@ class Clip:
         size (after VadCLIP, which resizes to 340 x 256 and cuts 224; here the aspect ratio is kept), so that the
         corners differ in every video. Pictures may differ in size. Raises ClipError.
         """
-        import torch
+        step = max(1, self.batch // crops)
+        batches = (images[start:start + step] for start in range(0, len(images), step))
+        none = np.empty((0, crops, self.dim), np.float32)
+        return np.concatenate([none, *self.encode_batches(batches, lambda image: image, crops)])
 
+    def encode_batches(self, batches: Iterable[Sequence[T]], read: Callable[[T], np.ndarray],
+                       crops: int = 1) -> Iterator[np.ndarray]:
+        """The same for batches of any things that `read` makes pictures of: an array for each batch, in order.
+
+        Threads read and cut the pictures of the next batches while the model works on one; what `read` raises ends it.
+        A batch should have `batch` crops.
+        """
         if crops not in (1, 5, 10):
             raise ClipError(f"{crops} crops: use 1, 5 or 10")
-        for place, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise ClipError(f"picture {place}: {image.dtype} {image.shape}, expected uint8 (H, W, 3) RGB")
-        step = max(1, BATCH // crops)
-        found = [torch.empty(0, self.dim)]
-        with torch.inference_mode(), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for start in range(0, len(images), step):
-                views = list(pool.map(partial(self._views, crops=crops), images[start:start + step]))
-                pixels = torch.cat(views).to(self.device, dtype_of(self.precision))
-                found.append(self._unit(self.net.encode_image(pixels)))
-        return torch.cat([part.cpu() for part in found]).numpy().reshape(len(images), crops, self.dim)
+        from torch import get_num_threads
+
+        places = itertools.count()
+        pool = ThreadPoolExecutor(get_num_threads())
+        submit = partial(pool.submit, partial(self._ready, read, crops))
+        try:
+            reading = (list(map(submit, batch, places)) for batch in batches)
+            found = (self._features([picture.result() for picture in batch], crops) for batch in _ahead(reading, AHEAD))
+            # A card is asked for features only when it has the next batch's work as well.
+            for features in _ahead(found, int(self._on_card)):
+                yield features.cpu().numpy().reshape(-1, crops, self.dim)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Features of short texts: (N, D) float32, each of length 1. Raises ClipError for one that is empty or cut."""
@@ -105,25 +127,65 @@ class Clip:
         config: dict[str, Any] = self.net.visual.preprocess_cfg
         return config
 
-    def _views(self, image: np.ndarray, crops: int) -> "torch.Tensor":
-        """One picture as the model's input: (crops, 3, S, S) float32."""
-        import torch
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-        from PIL import Image
-        from torchvision.transforms import InterpolationMode, functional  # type: ignore[import-untyped]
+    @cached_property
+    def views(self) -> "Views":
+        """What the model sees of a picture."""
+        from open_clip.transform import PreprocessCfg
 
-        config, picture = PreprocessCfg(**self._preprocessing), Image.fromarray(image)
-        if crops == 1:
-            return image_transform_v2(config, is_train=False)(picture)[None]
-        height, width = (config.size, config.size) if isinstance(config.size, int) else config.size
-        scale = MARGIN * max(height / picture.height, width / picture.width)
-        large = functional.resize(picture, [round(picture.height * scale), round(picture.width * scale)],
-                                  InterpolationMode(config.interpolation))
-        *corners, centre = functional.five_crop(large, [height, width])
-        views = [functional.to_tensor(view) for view in (centre, *corners)]
-        if crops == 10:
-            views += [view.flip(-1) for view in views]
-        return functional.normalize(torch.stack(views), config.mean, config.std)
+        from pipeline.instruments.clip.pictures import Views
+
+        return Views(PreprocessCfg(**self._preprocessing))
+
+    @property
+    def _on_card(self) -> bool:
+        return self.device.type == "cuda"
+
+    def _ready(self, read: Callable[[T], np.ndarray], crops: int, item: T, place: int) -> np.ndarray:
+        """A picture for a card to cut, (H, W, 3), or cut, (crops, h, w, 3). Raises ClipError."""
+        image = read(item)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ClipError(f"picture {place}: {image.dtype} {image.shape}, expected uint8 (H, W, 3) RGB")
+        return image if self._on_card and self.views.for_card(image, crops) else self.views.cut(image, crops)
+
+    def _features(self, pictures: Sequence[np.ndarray], crops: int) -> "torch.Tensor":
+        """Of what `_ready` gave for a batch: (N x crops, D) on the device, where they may not be ready yet."""
+        import torch
+
+        with torch.inference_mode():
+            parts = [self._levels(list(alike), crops)
+                     for _, alike in itertools.groupby(pictures, lambda picture: picture.shape)]
+            return torch.cat([self._unit(self.net.encode_image(self.views.normal(pixels, dtype_of(self.precision))))
+                              for pixels in torch.cat(parts).split(self.batch)])
+
+    def _levels(self, pictures: Sequence[np.ndarray], crops: int) -> "torch.Tensor":
+        """Pictures alike, as `_ready` gave them -> (N x crops, 3, h, w) float32 levels on the device."""
+        import torch
+
+        packed = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8, pin_memory=self._on_card)
+        np.stack(pictures, out=packed.numpy())
+        there = self._bring(packed)
+        if there.ndim == 4:
+            return self.views.cut_on_card(there, crops)
+        return there.flatten(0, 1).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+
+    def _bring(self, values: "torch.Tensor") -> "torch.Tensor":
+        """To the device; to a card beside what it computes meanwhile."""
+        import torch
+
+        if not self._on_card:
+            return values.to(self.device)
+        now = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._copies):
+            there = values.to(self.device, non_blocking=True)
+        now.wait_stream(self._copies)
+        there.record_stream(now)
+        return there
+
+    @cached_property
+    def _copies(self) -> "torch.cuda.Stream":
+        import torch
+
+        return torch.cuda.Stream(self.device)
 
     @staticmethod
     def _unit(features: "torch.Tensor") -> "torch.Tensor":
@@ -139,6 +201,16 @@ class Clip:
     def _not_empty(self, text: str) -> None:
         if not self._content(text):
             raise ClipError(f"text {text!r} has no words; leave it out, or describe the video again")
+
+
+def _ahead(items: Iterable[T], count: int) -> Iterator[T]:
+    """The items, each handed out when `count` more have been drawn."""
+    waiting: deque[T] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def rules() -> dict[str, Any]:
