@@ -1,6 +1,6 @@
 """The demo's set on a Ray cluster into a bucket, and on one machine into a folder: do the two differ?
 
-    python tools/ray_bucket.py [--size 24] [--vllm URL]
+    python tools/ray_bucket.py [--size 96] [--vllm URL]
 
 Renders the demo's world and takes it through all six stages, SQL, training, evaluation and report: with `--engine
 local` into a folder, then on two Ray nodes of this machine into a bucket of a store on loopback (moto). Says what
@@ -33,7 +33,7 @@ from tests.storage.conftest import Server
 
 DBVAD = str(Path(sys.executable).with_name("dbvad"))
 URL = "s3://drill/demo"
-QUERIES = ("select stage, count(*) from failures group by all order by all",
+QUERIES = ("select stage, video_id, reason from quarantine order by all",
            "select video_id, text from described order by all",
            "select video_id, count(*), sum(relevance) from score group by all order by all")
 
