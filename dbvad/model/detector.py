@@ -1,6 +1,7 @@
 """The detector, all there is at test time: features -> TMM -> classifier -> one score a snippet (stated).
 
-Beside the classifier may stand a memory of the training descriptions (chosen here, see memory.py).
+Beside the features may stand whitened directions of them, beside the classifier a memory of the training descriptions
+(both chosen here, see directions.py and memory.py).
 """
 
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dbvad.model.directions import Directions
 from dbvad.model.layers import FeedForward
 from dbvad.model.memory import DescriptionMemory
 from dbvad.model.packing import Packing
@@ -25,21 +27,24 @@ class Detected(NamedTuple):
 class Detector(nn.Module):
     """CLIP features (B, T, D) with a mask (B, T) -> logits and features. Values in padded places mean nothing.
 
+    `width`: D and, where there are any, the number of directions: what TMM reads and h_t has.
+
     The memory's evidence is added in eval mode alone: it knows the training videos, so the network would leave to it
     what it has to learn itself.
     """
 
     def __init__(self, width: int, *, tmm: Kind = "full", length: int = 256, dropout: float = 0.1,
-                 memory: DescriptionMemory | None = None) -> None:
+                 directions: Directions | None = None, memory: DescriptionMemory | None = None) -> None:
         super().__init__()
-        self.width, self.length = width, length
-        self.tmm = TMM(width, kind=tmm, length=length, dropout=dropout)
-        self.classifier = Classifier(width)
-        self.memory = memory
+        self.width, self.length = width + (directions.width if directions else 0), length
+        self.tmm = TMM(self.width, kind=tmm, length=length, dropout=dropout)
+        self.classifier = Classifier(self.width)
+        self.directions, self.memory = directions, memory
 
     def forward(self, x: Tensor, mask: Tensor) -> Detected:
         packing = Packing(mask)
-        h = self.tmm(packing.pack(x), packing)
+        shown = x if self.directions is None else torch.cat([x, self.directions(x)], dim=-1)
+        h = self.tmm(packing.pack(shown), packing)
         logits = packing.unpack(self.classifier(h))
         if self.memory is not None and not self.training:
             logits = logits + self.memory(x, mask)

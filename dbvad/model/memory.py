@@ -19,6 +19,7 @@ from dbvad.model.gcn import distance_sums
 WIDTH = 32  # of the common space
 RIDGE = 0.1  # of each side's covariance, in shares of its mean variance
 NEIGHBOURS = 4.0  # standard deviation of the mean over neighbours, in snippets
+SHARPER = 2.0  # a snippet's evidence in shares of what the same likeness of a whole video's mean is worth
 TEMPERATURE = 0.1  # of the likeness between a snippet and a description
 
 
@@ -83,8 +84,9 @@ def align(videos: Whitened, texts: Tensor, labels: Tensor, share: float) -> Alig
 class DescriptionMemory(nn.Module):
     """Snippets (B, T, D) with a mask (B, T) -> evidence (B, T), to be added to the logits.
 
-    With z_t the snippet in the common space, a mean over its neighbours in time, the evidence is (e_t - mean) * scale,
-    e_t = lse_{d of abnormal videos} cos(z_t, d) / t - lse_{d of normal videos} cos(z_t, d) / t.
+    With z_t the snippet in the common space, a mean over its neighbours in time, the evidence is
+    bound * tanh((e_t - mean) * scale), e_t = lse_{d of abnormal videos} cos(z_t, d) / t - lse_{d of normal videos}
+    cos(z_t, d) / t. It is bounded, so that one that resembles a text very much cannot outvote the network.
     """
 
     video_mean: Tensor
@@ -93,6 +95,7 @@ class DescriptionMemory(nn.Module):
     ordinary: Tensor
     mean: Tensor
     scale: Tensor
+    bound: Tensor
     near: Tensor
 
     def __init__(self, width: int, directions: int, events: int, ordinary: int, length: int) -> None:
@@ -101,7 +104,8 @@ class DescriptionMemory(nn.Module):
         for name, shape in (("video_mean", (width,)), ("video_map", (width, directions)),
                             ("events", (events, directions)), ("ordinary", (ordinary, directions)), ("mean", ())):
             self.register_buffer(name, torch.zeros(shape))
-        self.register_buffer("scale", torch.ones(()))
+        for name in ("scale", "bound"):
+            self.register_buffer(name, torch.ones(()))
         self.register_buffer("near", neighbours(length), persistent=False)
 
     @classmethod
@@ -124,16 +128,20 @@ class DescriptionMemory(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            z = ((x.float() - self.video_mean) @ self.video_map).masked_fill(~mask.unsqueeze(-1), 0)
-            weights = self.near[:x.shape[1], :x.shape[1]]
-            z = F.normalize(weights @ z / distance_sums(weights, mask).unsqueeze(-1), dim=-1) / TEMPERATURE
-            likeness = (z @ self.events.T).logsumexp(dim=-1) - (z @ self.ordinary.T).logsumexp(dim=-1)
-            return (likeness - self.mean) * self.scale
+            return self.bound * ((self.find(x, mask) - self.mean) * self.scale).tanh()
 
-    def calibrate(self, usual: float, scale: float) -> None:
-        """Let e_t at `usual` be no evidence, and each unit above it worth `scale`."""
+    def calibrate(self, usual: float, worth: float, bound: float) -> None:
+        """Let e_t at `usual` be no evidence, a unit above it worth about `worth`, and none more than `bound`."""
         self.mean.fill_(usual)
-        self.scale.fill_(scale)
+        self.scale.fill_(worth / bound)
+        self.bound.fill_(bound)
+
+    def find(self, x: Tensor, mask: Tensor) -> Tensor:
+        """e_t (B, T), before it is calibrated."""
+        z = ((x.float() - self.video_mean) @ self.video_map).masked_fill(~mask.unsqueeze(-1), 0)
+        weights = self.near[:x.shape[1], :x.shape[1]]
+        z = F.normalize(weights @ z / distance_sums(weights, mask).unsqueeze(-1), dim=-1) / TEMPERATURE
+        return (z @ self.events.T).logsumexp(dim=-1) - (z @ self.ordinary.T).logsumexp(dim=-1)
 
 
 def neighbours(length: int) -> Tensor:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from dbvad.model.detector import ClassHead, Detector
+from dbvad.model.directions import Directions
 from dbvad.model.memory import DescriptionMemory
 from dbvad.training.config import TrainConfig
 from pipeline.engine.files import Damaged, atomic_file, read_sealed, write_sealed
@@ -94,11 +95,13 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
         facts = Facts(**raw | {name: tuple(raw.get(name, ())) for name in ("classes", "videos")})
         remembered = _part(tensors, "detector.memory.")
         memory = DescriptionMemory.restored(remembered, config.bins) if remembered else None
-        detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout, memory=memory)
+        shown = _part(tensors, "detector.directions.")
+        detector = Detector(facts.width, tmm=config.tmm, length=config.bins, dropout=config.dropout,
+                            directions=Directions.restored(shown) if shown else None, memory=memory)
         detector.load_state_dict(_part(tensors, "detector."))
         head = None
         if head_tensors := _part(tensors, "head."):
-            head = ClassHead(facts.width, len(facts.classes))
+            head = ClassHead(detector.width, len(facts.classes))
             head.load_state_dict(head_tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{file}: not a model of this version of dbvad ({error}): {again}") from error

@@ -32,9 +32,9 @@ class TrainConfig(BaseModel):
     text_pretrained: str | None = None
     label_embeddings: Path | None = None  # .npz with `labels` and `embeddings`: the table's frozen vectors
 
-    # Weight in the logit of what a snippet's likeness to the training descriptions says, in log odds (chosen); 0: no
-    # memory, detection as the paper states it
-    memory: float = Field(0.5, ge=0)
+    # Chosen here; with both at 0 detection is as the paper states it
+    directions: int = Field(32, ge=0)  # beside the features: principal, and by descriptions as many canonical
+    memory: float = Field(1.0, ge=0)  # the most that likeness to the training descriptions adds to a logit
 
     # The losses
     lambda_db: float = Field(0.1, ge=0)  # weight of L_db

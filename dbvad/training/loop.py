@@ -30,7 +30,7 @@ from dbvad.training.distributed import Group, join
 from dbvad.training.interrupt import stop_on_signal
 from dbvad.training.label_texts import label_texts
 from dbvad.training.network import Losses, TrainingNetwork
-from dbvad.training.remember import remember
+from dbvad.training.remember import find_directions, remember
 from dbvad.training.run import Result, Run, TrainError, clear, refuse_to_mix, uses_text
 from dbvad.training.runlog import RunLog
 from pipeline.engine.files import WriteError, atomic_file
@@ -88,14 +88,16 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
 
     torch.manual_seed(config.seed)
     texts = label_texts(config, data, device) if uses_text(config) and config.sfp != "off" else None
-    network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group)
-    alignment = None
-    if uses_text(config) and config.memory:
+    alignment, memory = None, None
+    if uses_text(config) and (config.memory or config.directions):
         remembered = remember(config, trained_on, chosen)
-        if isinstance(remembered, Remark):
+        if not isinstance(remembered, Remark):
+            alignment, memory = remembered
+        elif config.memory:
             trained_on = replace(trained_on, remarks=(*trained_on.remarks, remembered))
-        else:
-            alignment, network.detector.memory = remembered
+    directions = find_directions(config, trained_on, chosen, alignment)
+    network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group, directions)
+    network.detector.memory = memory
     network.to(device)
     optimizer = make_optimizer(network, config)
     if group.rank:

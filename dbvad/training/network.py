@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dbvad.data.dataset import Batch
 from dbvad.model.dbm import DBM
 from dbvad.model.detector import ClassHead, Detector
+from dbvad.model.directions import Directions
 from dbvad.model.sfp import SFP, LabelTable, PromptedLabels, aggregate
 from dbvad.training.config import TrainConfig
 from dbvad.training.distributed import Group
@@ -27,15 +28,18 @@ class TrainingNetwork(nn.Module):
 
     `label_texts`: module that gives the classes' texts (C, D'), run only in steps that use them. `text_width`: of the
     descriptions, 0 for none. With lambda = 0 DBM and SFP are not built: they would have no gradient. `group`: the
-    processes that share a batch; the contrast of L_db spans all of it.
+    processes that share a batch; the contrast of L_db spans all of it. `directions`: what stands beside the features.
     """
 
     def __init__(self, config: TrainConfig, width: int, text_width: int,
-                 label_texts: PromptedLabels | LabelTable | None, group: Group | None = None) -> None:
+                 label_texts: PromptedLabels | LabelTable | None, group: Group | None = None,
+                 directions: Directions | None = None) -> None:
         super().__init__()
         self.config, self.group = config, group or Group()
         self.lambda_db = config.lambda_db  # of the step, as the loop sets it
-        self.detector = Detector(width, tmm=config.tmm, length=config.bins, dropout=config.dropout)
+        self.detector = Detector(width, tmm=config.tmm, length=config.bins, dropout=config.dropout,
+                                 directions=directions)
+        width = self.detector.width
         self.dbm = DBM(width, text_width, config.tau) if text_width else None
         self.label_texts = label_texts
         self.sfp = None if label_texts is None or config.sfp == "off" else SFP(width, label_texts.width, config.sfp)

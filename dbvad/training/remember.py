@@ -1,4 +1,4 @@
-"""From the training videos to the memory of their descriptions: no gradient, one look at the features."""
+"""From the training videos to the memory of their descriptions and to the whitened directions: no gradient."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,8 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 
 from dbvad.data.dataset import TrainingData
-from dbvad.model.memory import Alignment, DescriptionMemory, align, whiten
+from dbvad.model.directions import Directions, principal
+from dbvad.model.memory import SHARPER, Alignment, DescriptionMemory, align, whiten
 from dbvad.training.config import TrainConfig
 from pipeline.lists.remarks import Remark
 
@@ -20,10 +21,13 @@ SHARES, FOLDS = (2.0, 0.5, 1.0, 4.0, 8.0), 5  # of the label beside the text; th
 
 
 class Remembered(NamedTuple):
-    """The alignment, by which held-out videos are asked for their descriptions, and the memory, part of the model."""
+    """The alignment, by which held-out videos are asked for their descriptions, and the memory, part of the model.
+
+    `memory` is None where its weight is 0.
+    """
 
     alignment: Alignment
-    memory: DescriptionMemory
+    memory: DescriptionMemory | None
 
 
 def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Remembered | Remark:
@@ -38,11 +42,27 @@ def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Rem
     means, rng = video_means(data, videos), np.random.default_rng([config.seed, 3])
     share, worth = judged(means, texts, labels, rng)
     alignment = align(whiten(means), texts, labels, share)
+    if not config.memory:
+        return Remembered(alignment, None)
     drawn = torch.from_numpy(np.sort(rng.permutation(len(videos))[:MOST]))
     memory = DescriptionMemory.of(alignment, texts[drawn], labels[drawn], config.bins)
-    usual = _evidence(memory, data, rng.permutation(videos)[:CALIBRATED_ON], config.batch).mean()
-    memory.calibrate(float(usual), config.memory * worth)
+    shown = data.centre_crops(rng.permutation(videos)[:CALIBRATED_ON], config.batch)
+    with torch.no_grad():
+        usual = torch.cat([memory.find(batch.x, batch.mask)[batch.mask] for batch in shown]).mean()
+    memory.calibrate(float(usual), SHARPER * worth, config.memory)
     return Remembered(alignment, memory)
+
+
+def find_directions(config: TrainConfig, data: TrainingData, videos: np.ndarray, alignment: Alignment | None,
+                    ) -> Directions | None:
+    """The directions beside the features of `videos` (indices): principal ones, and canonical ones by an alignment."""
+    if not config.directions:
+        return None
+    mean, axes = principal(video_means(data, videos), config.directions)
+    maps = [axes] if alignment is None else [axes, alignment.video_map[:, :config.directions]]
+    drawn = np.random.default_rng([config.seed, 4]).permutation(videos)[:CALIBRATED_ON]
+    snippets = torch.cat([shown.x[shown.mask] for shown in data.centre_crops(drawn, config.batch)])
+    return Directions.of(mean, maps, snippets)
 
 
 def judged(means: Tensor, texts: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[float, float]:
@@ -74,9 +94,3 @@ def judged(means: Tensor, texts: Tensor, labels: Tensor, rng: np.random.Generato
 def video_means(data: TrainingData, videos: np.ndarray) -> Tensor:
     """Mean feature of each of `videos` over its snippets and crops: (N, D) float32."""
     return torch.from_numpy(np.stack([data.features.mean(video) for video in videos]))
-
-
-@torch.no_grad()
-def _evidence(memory: DescriptionMemory, data: TrainingData, videos: np.ndarray, batch: int) -> Tensor:
-    """Of all snippets of `videos`, centre crop: (N,)."""
-    return torch.cat([memory(shown.x, shown.mask)[shown.mask] for shown in data.centre_crops(videos, batch)])

@@ -115,8 +115,7 @@ def test_few_videos_have_a_share_too(abnormal):
 
 def test_evidence_is_its_definition():
     memory, x = memory_of(), torch.randn(1, 7, 12, generator=torch.Generator().manual_seed(0)) + 5
-    memory.mean += 0.5
-    memory.scale *= 2
+    memory.calibrate(0.5, 2.0, 3.0)
     found = memory(x, torch.ones(1, 7, dtype=torch.bool))[0]
     z = [(snippet - memory.video_mean) @ memory.video_map for snippet in x[0]]
     for t in range(7):
@@ -124,7 +123,8 @@ def test_evidence_is_its_definition():
         mean = sum(w * each for w, each in zip(weights, z, strict=True)) / sum(weights)
         sums = [sum(math.exp(float(F.cosine_similarity(mean, d, dim=0)) / TEMPERATURE) for d in side)
                 for side in (memory.events, memory.ordinary)]
-        assert float(found[t]) == pytest.approx(2 * (math.log(sums[0]) - math.log(sums[1]) - 0.5), abs=1e-3)
+        resembled = math.log(sums[0]) - math.log(sums[1])
+        assert float(found[t]) == pytest.approx(3 * math.tanh(2 * (resembled - 0.5) / 3), abs=1e-3)
 
 
 @settings(max_examples=25, deadline=None)
@@ -141,13 +141,15 @@ def test_padding_changes_no_evidence(lengths, padding, garbage):
         torch.testing.assert_close(found[row, :length], alone[0], atol=1e-4, rtol=1e-4)
 
 
-def test_calibrated_evidence_is_linear_in_what_was_found():
+def test_calibrated_evidence_follows_what_was_found_up_to_its_bound():
     memory, x = memory_of(), torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(0)) + 5
     mask = torch.ones(3, 5, dtype=torch.bool)
-    found = memory(x, mask)
-    for usual, scale in ((1.0, 2.0), (-3.0, 0.0)):  # once more replaces what was there
-        memory.calibrate(usual, scale)
-        torch.testing.assert_close(memory(x, mask), (found - usual) * scale, atol=1e-4, rtol=1e-4)
+    found = memory.find(x, mask)
+    for usual, worth, bound in ((1.0, 2.0, 1e4), (-3.0, 0.0, 1.0)):  # once more replaces what was there
+        memory.calibrate(usual, worth, bound)
+        torch.testing.assert_close(memory(x, mask), (found - usual) * worth, atol=1e-3, rtol=1e-3)
+    memory.calibrate(0.0, 1e6, 0.5)
+    torch.testing.assert_close(memory(x, mask), 0.5 * found.sign())
 
 
 def test_evidence_that_tells_nothing_is_worth_nothing():

@@ -1,0 +1,56 @@
+"""Whitened directions beside the features: what varies little in them, but tells videos apart, in plain sight.
+
+Features of unit length vary most along what all videos share, and the few hundred steps of a training hardly reach the
+rest. So the network reads beside them (chosen here, not the paper's) their leading principal directions at equal
+variance, and, where there are descriptions, the canonical directions that pictures and texts share (memory.py).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dbvad.model.memory import RIDGE
+
+
+class Directions(nn.Module):
+    """Snippets (..., D) -> their coordinates (..., K): (x - mean) @ map."""
+
+    mean: Tensor
+    map: Tensor
+
+    def __init__(self, width: int, directions: int) -> None:
+        super().__init__()
+        self.width = directions
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("map", torch.zeros(width, directions))
+
+    @classmethod
+    def of(cls, mean: Tensor, maps: Sequence[Tensor], snippets: Tensor) -> "Directions":
+        """Of `mean` (D,) and maps (D, K_i), each scaled so that over `snippets` (N, D) it varies as the features do."""
+        centred = snippets - mean
+        scaled = [part * (snippets.std() / (centred @ part).std().clamp_min(torch.finfo(part.dtype).tiny))
+                  for part in maps]
+        found = cls(len(mean), sum(part.shape[1] for part in maps))
+        found.load_state_dict({"mean": mean, "map": torch.cat(scaled, dim=1)})
+        return found
+
+    @classmethod
+    def restored(cls, state: dict[str, Tensor]) -> "Directions":
+        """As saved by `state_dict`."""
+        found = cls(*state["map"].shape)
+        found.load_state_dict(state)
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # small differences are what it is about
+            return (x.float() - self.mean) @ self.map
+
+
+def principal(means: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of videos' mean features (N, D), and their `count` leading principal axes at variance 1 (D, K)."""
+    mean = means.double().mean(dim=0)
+    rows = means.double() - mean
+    values, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
+    values = values.clamp_min(0) + RIDGE * values.mean().clamp_min(torch.finfo(values.dtype).eps)
+    return mean.float(), (axes[:, -count:] / values[-count:].sqrt()).float()
