@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dbvad.model.layers import autocast
 from dbvad.model.packing import Packing
 
 SIMILARITY_THRESHOLD = 0.7  # as in VadCLIP and HL-Net
@@ -29,7 +30,7 @@ class GCN(nn.Module):
 
     def forward(self, h: Tensor, x: Tensor, packing: Packing) -> Tensor:
         """Convolve h (N, D) over graphs made of the input features x (N, D), both packed."""
-        h, mask = self.norm(h), packing.mask
+        h, mask = autocast(self.norm(h)), packing.mask
         adjacency = similarity_adjacency(packing.unpack(x), mask)
         length = mask.shape[1]
         weights = self.distances[:length, :length]  # one for all videos: only the sum of a row differs
@@ -73,7 +74,7 @@ def similarity_adjacency(x: Tensor, mask: Tensor) -> Tensor:
         cosine = unit @ unit.transpose(1, 2)
     itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
     edges = ((cosine > SIMILARITY_THRESHOLD) | itself) & mask.unsqueeze(1) & mask.unsqueeze(2)
-    return cosine.masked_fill(~edges, torch.finfo(cosine.dtype).min).softmax(dim=-1) * edges
+    return cosine.masked_fill_(~edges, torch.finfo(cosine.dtype).min).softmax(dim=-1).mul_(edges)
 
 
 def distance_weights(length: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The one layer that classifier, SFP and DBM share."""
+"""The one layer that classifier, SFP and DBM share, and what saves copies of activations."""
 
 import torch
 import torch.nn.functional as F
@@ -21,3 +21,9 @@ class FeedForward(nn.Sequential):
         with torch.autocast(x.device.type, enabled=False):
             through, bias = w @ last.weight, F.linear(w, last.bias)
         return F.linear(gelu(first(x)), through) + bias
+
+
+def autocast(x: Tensor) -> Tensor:
+    """In the precision that autocast multiplies in, as it is without: several layers then keep one copy of it."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

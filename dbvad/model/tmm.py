@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dbvad.model.gcn import GCN
+from dbvad.model.layers import autocast
 from dbvad.model.packing import GAP, Packing
 
 Kind = Literal["none", "gcn", "progressive", "multi", "full"]
@@ -53,7 +54,7 @@ class TMM(nn.Module):
             return self.gcn(h, x, packing)
         if self.kind != "full":
             return self.convolutions(h, packing.valid)
-        return self.fusion(torch.cat([self.convolutions(h, packing.valid), self.gcn(h, x, packing)], dim=-1))
+        return self.fusion(torch.cat([autocast(self.convolutions(h, packing.valid)), self.gcn(h, x, packing)], dim=-1))
 
 
 class ProgressiveConvolutions(nn.Module):
@@ -95,4 +96,4 @@ class TemporalConvolution(nn.Module):
         self.convolution = nn.Conv1d(width, width, KERNEL, padding=dilation, dilation=dilation)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        return self.convolution((x * valid).T.unsqueeze(0)).squeeze(0).T
+        return self.convolution((autocast(x) * valid).T.unsqueeze(0)).squeeze(0).T

@@ -41,7 +41,6 @@ from pipeline.words import few
 
 SAVE_EVERY_S = 60.0  # the most work that a power cut costs
 LOG_EVERY = 10  # steps
-TRIM_EVERY = 4  # steps on a CPU
 
 
 class Interrupted(Exception):
@@ -141,8 +140,6 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
                 if log and run.step % LOG_EVERY == 0:
                     log.write(run.step, {"epoch": epoch + 1, "loss": loss, "bce": bce, "db": db,
                                          "lr": optimizer.param_groups[0]["lr"]})
-                if device.type == "cpu" and run.step % TRIM_EVERY == 0:
-                    trim()
                 if run.step % steps_per_epoch == 0:
                     run.end_epoch(epoch + 1, log)
                 if stop or save or run.step == total:
@@ -154,18 +151,17 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
 
 
 def forget_shapes() -> None:
-    """Let oneDNN keep no compiled products: packed batches differ in length, and memory for each would be held.
+    """Let oneDNN keep no compiled products, nor torch what it prepared for them: packed batches differ in length, so
+    memory for each would be held (with bfloat16 6 MB a step, in the midst of what the next one needs).
 
     To be called before the process's first product on a CPU; a value that the user has set stays.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "16")  # torch's: the layers of a text tower share theirs
 
 
 def trim() -> None:
-    """Hand free memory back to the system, where the C library can (glibc).
-
-    Batches differ in length, so what one leaves does not fit the next, and holes grow by some 200 MB a step.
-    """
+    """Hand memory that reading has freed back to the system, where the C library can (glibc)."""
     if give_back := getattr(ctypes.CDLL(None), "malloc_trim", None):
         give_back(0)
 
@@ -203,10 +199,10 @@ def forward(network: TrainingNetwork, batch: Batch, precision: str) -> Losses:
 
 def descend(network: TrainingNetwork, losses: Losses, optimizer: torch.optim.Optimizer, group: Group) -> None:
     """One step down the gradient, which is averaged over the processes."""
-    optimizer.zero_grad(set_to_none=True)
     losses.total.backward()
     group.average_gradients(network)
     optimizer.step()
+    optimizer.zero_grad(set_to_none=True)  # now: gradients that lie between activations would keep holes open
 
 
 def prefetch(data: TrainingData, plan: np.ndarray, device: torch.device) -> Iterator[tuple[Batch, float]]:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -294,6 +295,7 @@ class Post:
         self.node = f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
         if isinstance(store.place, Folder) and not run_log.exists():
             return Heard([_unseen(self.node, store.root, "the artifacts folder")])
+        vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's, which a child would run first, and import Ray
         self.child = Local().hire(stage, store, log)
         return self.node
 

@@ -255,6 +255,35 @@ print(os.environ["{name}"])
         assert done.stdout.split()[-1] == expected
 
 
+def test_products_of_new_lengths_take_no_memory():
+    """In glibc's count, where it counts; what torch prepares for a product in bfloat16 is a quarter of a megabyte."""
+    program = """
+import ctypes, sys
+import torch
+from dbvad.training.loop import forget_shapes
+
+class Counts(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks",
+                                                     "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+count = getattr(ctypes.CDLL(None), "mallinfo2", None)
+if count is None:
+    sys.exit(0)
+count.restype = Counts
+forget_shapes()
+weight = torch.ones(64, 64, dtype=torch.bfloat16)
+
+def used(lengths):
+    for length in lengths:
+        torch.ones(length, 64, dtype=torch.bfloat16) @ weight
+    return count().uordblks
+
+before = used(range(1000, 1030))
+sys.exit(used(range(2000, 2060)) - before > 3 << 20)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_schedules():
     step = TrainConfig(schedule="step", lr=1.0, milestones=(4, 8), gamma=0.1)
     assert [learning_rate(step, epoch * 5, 5) for epoch in (0, 3, 4, 8)] == pytest.approx([1, 1, 0.1, 0.01])
