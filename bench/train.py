@@ -31,6 +31,7 @@ from dbvad import presets
 from dbvad.data.dataset import Batch, Index, TrainingData, Video, epoch_batches
 from dbvad.data.features import Features
 from dbvad.data.mapped import MappedRows
+from dbvad.model.directions import Directions
 from dbvad.model.sfp import PromptedLabels
 from dbvad.training.config import TrainConfig
 from dbvad.training.distributed import Group
@@ -87,8 +88,10 @@ def endless(data: TrainingData, batch: int, device: torch.device) -> Iterator[Ba
 def ours(data: TrainingData, tower: Any, precision: str, device: torch.device, given: argparse.Namespace,
          ) -> Callable[[], float]:
     config = TrainConfig.model_validate(presets.load("ucf-crime").training | {"batch": given.batch})
-    texts = PromptedLabels(tower.to(device), [words(name, config.prompts) for name in data.classes], config.context)
-    network = TrainingNetwork(config, WIDTH, WIDTH, texts).to(device)
+    texts = PromptedLabels(tower, [words(name, config.prompts) for name in data.classes], config.context)
+    tower.to(device)  # it is no part of the module
+    shown = Directions(WIDTH, 2 * config.directions)  # principal and canonical ones
+    network = TrainingNetwork(config, WIDTH, WIDTH, texts, directions=shown).to(device)
     optimizer, batches = make_optimizer(network, config), endless(data, given.batch, device)
 
     def step() -> float:
