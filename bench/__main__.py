@@ -96,7 +96,7 @@ BENCHES = {
     "sql": Bench(("--videos", "2000"), of_sql, {}),
     "importing": Bench(("--videos", "320"), of_importing, {"an epoch's time that waits": "under 0.02"}),
     "train": Bench(("--lengths", "UCF-Crime", "--rounds", "1"), of_training, {"dbvad fp32 / VadCLIP-like": "over 1"}),
-    "on_ray": Bench(("--videos", "20", "--rounds", "1"), of_ray, {"steady, ray / local": "under 1.1"},
+    "on_ray": Bench(("--videos", "80", "--rounds", "1"), of_ray, {"steady, ray / local": "under 1.1"},
                     needs_module("ray", "ray")),
     "describe": Bench(("--requests", "64", "--rounds", "1"), lambda found: {
         "stage / bare client": found["of_bare"]["stage"]}, {"stage / bare client": "at least 0.9"}, needs_vllm),
