@@ -90,8 +90,7 @@ def ours(data: TrainingData, tower: Any, precision: str, device: torch.device, g
     config = TrainConfig.model_validate(presets.load("ucf-crime").training | {"batch": given.batch})
     texts = PromptedLabels(tower, [words(name, config.prompts) for name in data.classes], config.context)
     tower.to(device)  # it is no part of the module
-    shown = Directions(WIDTH, 2 * config.directions)  # principal and canonical ones
-    network = TrainingNetwork(config, WIDTH, WIDTH, texts, directions=shown).to(device)
+    network = TrainingNetwork(config, WIDTH, WIDTH, texts, directions=Directions(WIDTH, config.directions)).to(device)
     optimizer, batches = make_optimizer(network, config), endless(data, given.batch, device)
 
     def step() -> float:

@@ -1,11 +1,9 @@
 """Whitened directions beside the features: what varies little in them, but tells videos apart, in plain sight.
 
 Features of unit length vary most along what all videos share, and the few hundred steps of a training hardly reach the
-rest. So the network reads beside them (chosen here, not the paper's) their leading principal directions at equal
-variance, and, where there are descriptions, the canonical directions that pictures and texts share (memory.py).
+rest. So the network reads their leading principal directions at equal variance beside them (chosen here, not the
+paper's).
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +24,12 @@ class Directions(nn.Module):
         self.register_buffer("map", torch.zeros(width, directions))
 
     @classmethod
-    def of(cls, mean: Tensor, maps: Sequence[Tensor], snippets: Tensor) -> "Directions":
-        """Of `mean` (D,) and maps (D, K_i), each scaled so that over `snippets` (N, D) it varies as the features do."""
-        centred = snippets - mean
-        scaled = [part * (snippets.std() / (centred @ part).std().clamp_min(torch.finfo(part.dtype).tiny))
-                  for part in maps]
-        found = cls(len(mean), sum(part.shape[1] for part in maps))
-        found.load_state_dict({"mean": mean, "map": torch.cat(scaled, dim=1)})
+    def of(cls, means: Tensor, count: int, snippets: Tensor) -> "Directions":
+        """The leading `count` of videos' mean features (N, D), so that over `snippets` (M, D) they vary as those do."""
+        mean, axes = principal(means, count)
+        spread = ((snippets - mean) @ axes).std().clamp_min(torch.finfo(axes.dtype).tiny)
+        found = cls(*axes.shape)
+        found.load_state_dict({"mean": mean, "map": axes * (snippets.std() / spread)})
         return found
 
     @classmethod

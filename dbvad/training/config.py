@@ -33,7 +33,7 @@ class TrainConfig(BaseModel):
     label_embeddings: Path | None = None  # .npz with `labels` and `embeddings`: the table's frozen vectors
 
     # Chosen here; with both at 0 detection is as the paper states it
-    directions: int = Field(32, ge=0)  # beside the features: principal, and by descriptions as many canonical
+    directions: int = Field(32, ge=0)  # whitened principal ones, beside the features
     memory: float = Field(1.0, ge=0)  # the most that likeness to the training descriptions adds to a logit
 
     # The losses

@@ -89,13 +89,13 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
     torch.manual_seed(config.seed)
     texts = label_texts(config, data, device) if uses_text(config) and config.sfp != "off" else None
     alignment, memory = None, None
-    if uses_text(config) and (config.memory or config.directions):
+    if uses_text(config) and config.memory:
         remembered = remember(config, trained_on, chosen)
-        if not isinstance(remembered, Remark):
-            alignment, memory = remembered
-        elif config.memory:
+        if isinstance(remembered, Remark):
             trained_on = replace(trained_on, remarks=(*trained_on.remarks, remembered))
-    directions = find_directions(config, trained_on, chosen, alignment)
+        else:
+            alignment, memory = remembered
+    directions = find_directions(config, data, chosen)
     network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group, directions)
     network.detector.memory = memory
     network.to(device)

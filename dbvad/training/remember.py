@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 
 from dbvad.data.dataset import TrainingData
-from dbvad.model.directions import Directions, principal
+from dbvad.model.directions import Directions
 from dbvad.model.memory import SHARPER, Alignment, DescriptionMemory, align, whiten
 from dbvad.training.config import TrainConfig
 from pipeline.lists.remarks import Remark
@@ -21,13 +21,10 @@ SHARES, FOLDS = (2.0, 0.5, 1.0, 4.0, 8.0), 5  # of the label beside the text; th
 
 
 class Remembered(NamedTuple):
-    """The alignment, by which held-out videos are asked for their descriptions, and the memory, part of the model.
-
-    `memory` is None where its weight is 0.
-    """
+    """The alignment, by which held-out videos are asked for their descriptions, and the memory, part of the model."""
 
     alignment: Alignment
-    memory: DescriptionMemory | None
+    memory: DescriptionMemory
 
 
 def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Remembered | Remark:
@@ -42,8 +39,6 @@ def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Rem
     means, rng = video_means(data, videos), np.random.default_rng([config.seed, 3])
     share, worth = judged(means, texts, labels, rng)
     alignment = align(whiten(means), texts, labels, share)
-    if not config.memory:
-        return Remembered(alignment, None)
     drawn = torch.from_numpy(np.sort(rng.permutation(len(videos))[:MOST]))
     memory = DescriptionMemory.of(alignment, texts[drawn], labels[drawn], config.bins)
     shown = data.centre_crops(rng.permutation(videos)[:CALIBRATED_ON], config.batch)
@@ -53,16 +48,13 @@ def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Rem
     return Remembered(alignment, memory)
 
 
-def find_directions(config: TrainConfig, data: TrainingData, videos: np.ndarray, alignment: Alignment | None,
-                    ) -> Directions | None:
-    """The directions beside the features of `videos` (indices): principal ones, and canonical ones by an alignment."""
+def find_directions(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Directions | None:
+    """The directions beside the features of `videos` (indices)."""
     if not config.directions:
         return None
-    mean, axes = principal(video_means(data, videos), config.directions)
-    maps = [axes] if alignment is None else [axes, alignment.video_map[:, :config.directions]]
     drawn = np.random.default_rng([config.seed, 4]).permutation(videos)[:CALIBRATED_ON]
     snippets = torch.cat([shown.x[shown.mask] for shown in data.centre_crops(drawn, config.batch)])
-    return Directions.of(mean, maps, snippets)
+    return Directions.of(video_means(data, videos), config.directions, snippets)
 
 
 def judged(means: Tensor, texts: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[float, float]:
