@@ -189,8 +189,8 @@ def test_a_live_promise_is_of_live_scores_and_stands_beside_the_archives(
     frames = ((frame.pts_s, frame.image) for frame in video.decode(world.tests / "fighting" / "a.mp4"))
     streamed = list(live.stream(frames))
     assert len(streamed) == len(found.scores) > BINS  # the window is full
-    # Not to a hair: these frames went through no JPEG.
-    np.testing.assert_allclose([s.score for s in streamed], [s.score for s in found.scores], atol=0.05)
+    # Not to a hair: these frames went through no JPEG, and whitened directions enlarge such small differences.
+    np.testing.assert_allclose([s.score for s in streamed], [s.score for s in found.scores], atol=0.1)
     given = Thresholds(pre_roll_s=7)
     weights = live.loaded.fingerprint
     chosen = calibration.choose(model, weights, live.protocol, given, "gate")

@@ -106,7 +106,7 @@ def test_the_ladder_for_it_can_be_used() -> None:
     ladder = read_ladder(str(Path(__file__).parents[2] / "examples" / "ladders" / "planted.yaml"))
     configs = [ladder.training(name, {}, 0) for name in ladder.variants]
     assert ladder.reference == "TMM + DBM"
-    assert [config.descriptions for config in configs] == ["own"] * 5 + ["shuffled"]
+    assert [config.descriptions for config in configs] == ["own"] * 6 + ["shuffled"]
 
 
 def test_known_scores_have_known_figures(annotations: Path, monkeypatch: pytest.MonkeyPatch,
