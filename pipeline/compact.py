@@ -40,7 +40,6 @@ SCHEMA = pa.schema([pa.field(name, pa.binary() if name == "stamp" else pa.string
 ABOUT = b"dbvad"
 
 
-
 class Row(NamedTuple):
     """Of the index."""
 
