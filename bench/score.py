@@ -1,9 +1,9 @@
 """How near CLIP on a processor is to the matrix products that it could do: `python bench/score.py [--frames 64]`.
 
-The limit is a square product in the model's precision, one thread a core. Beside it
-the image tower alone, on crops that are ready, as the score stage runs it; and the score stage, from stored JPEGs of
-336 x 448 to its shard. Weights are drawn at random. CPU seconds of all threads, the least of some rounds that take
-turns, so that other work on the machine matters little. One JSON object at the end.
+The limit is a square product in the model's precision, one thread a core. Beside it the image tower alone, on crops
+that are ready, as the score stage runs it; and the score stage, from stored JPEGs of 336 x 448 to its shard. Weights
+are drawn at random. CPU seconds of all threads, the least of some rounds that take turns, so that other work on the
+machine matters little. One JSON object at the end.
 """
 
 import argparse

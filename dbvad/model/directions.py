@@ -8,7 +8,7 @@ paper's).
 import torch
 from torch import Tensor, nn
 
-from dbvad.model.memory import RIDGE
+from dbvad.model.memory import spectrum
 
 
 class Directions(nn.Module):
@@ -46,8 +46,5 @@ class Directions(nn.Module):
 
 def principal(means: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The mean (D,) of videos' mean features (N, D), and their `count` leading principal axes at variance 1 (D, K)."""
-    mean = means.double().mean(dim=0)
-    rows = means.double() - mean
-    values, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
-    values = values.clamp_min(0) + RIDGE * values.mean().clamp_min(torch.finfo(values.dtype).eps)
+    _, mean, values, axes = spectrum(means)
     return mean.float(), (axes[:, -count:] / values[-count:].sqrt()).float()

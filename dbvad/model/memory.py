@@ -55,11 +55,19 @@ class Whitened(NamedTuple):
 
 def whiten(vectors: Tensor) -> Whitened:
     """(N, D), by the inverse square root of their covariance with its ridge."""
+    rows, mean, values, axes = spectrum(vectors)
+    return Whitened(rows, mean, axes / values.sqrt() @ axes.T)
+
+
+def spectrum(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(N, D) float64 less their mean (D,), and their covariance's variances (D,), ridge added, with its axes (D, D).
+
+    In rising order.
+    """
     mean = vectors.double().mean(dim=0)
     rows = vectors.double() - mean
     values, axes = torch.linalg.eigh(rows.T @ rows / len(rows))
-    values = values.clamp_min(0) + RIDGE * values.mean().clamp_min(torch.finfo(values.dtype).eps)
-    return Whitened(rows, mean, axes / values.sqrt() @ axes.T)
+    return rows, mean, values.clamp_min(0) + RIDGE * values.mean().clamp_min(torch.finfo(values.dtype).eps), axes
 
 
 def align(videos: Whitened, texts: Tensor, labels: Tensor, share: float) -> Alignment:

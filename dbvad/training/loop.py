@@ -30,7 +30,7 @@ from dbvad.training.distributed import Group, join
 from dbvad.training.interrupt import stop_on_signal
 from dbvad.training.label_texts import label_texts
 from dbvad.training.network import Losses, TrainingNetwork
-from dbvad.training.remember import find_directions, remember
+from dbvad.training.remember import find_directions, remember, video_means
 from dbvad.training.run import Result, Run, TrainError, clear, refuse_to_mix, uses_text
 from dbvad.training.runlog import RunLog
 from pipeline.engine.files import WriteError, atomic_file
@@ -89,13 +89,16 @@ def _train(config: TrainConfig, artifacts: Path, out: Path, resume: bool, group:
     torch.manual_seed(config.seed)
     texts = label_texts(config, data, device) if uses_text(config) and config.sfp != "off" else None
     alignment, memory = None, None
-    if uses_text(config) and config.memory:
-        remembered = remember(config, trained_on, chosen)
+    remembers = uses_text(config) and config.memory > 0
+    # All features are read for them, so once for both.
+    means = video_means(data, chosen) if remembers or config.directions else torch.empty(0)
+    if remembers:
+        remembered = remember(config, trained_on, chosen, means)
         if isinstance(remembered, Remark):
             trained_on = replace(trained_on, remarks=(*trained_on.remarks, remembered))
         else:
             alignment, memory = remembered
-    directions = find_directions(config, data, chosen)
+    directions = find_directions(config, data, chosen, means)
     network = TrainingNetwork(config, data.index.dim, data.descriptions.shape[1], texts, group, directions)
     network.detector.memory = memory
     network.to(device)

@@ -27,16 +27,19 @@ class Remembered(NamedTuple):
     memory: DescriptionMemory
 
 
-def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Remembered | Remark:
-    """Of the described ones of `videos` (indices), each with the text that it is taught; or why there is no memory."""
-    videos = videos[data.described[videos]]
+def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray, means: Tensor) -> Remembered | Remark:
+    """Of the described ones of `videos` (indices), each with the text that it is taught; or why there is no memory.
+
+    `means`: of the videos, by `video_means`.
+    """
+    means, videos = means[data.described[videos]], videos[data.described[videos]]
     kinds = data.abnormal[videos]
     if not kinds.any() or kinds.all():
         return Remark("descriptions", f"no memory of descriptions: no {'normal' if kinds.any() else 'abnormal'} video "
                                       f"has one, and a snippet is compared with those of both kinds. Describe some, or "
                                       f"train without a memory: --set memory=0")
     texts, labels = torch.from_numpy(data.descriptions[videos]), torch.from_numpy(data.labels[videos])
-    means, rng = video_means(data, videos), np.random.default_rng([config.seed, 3])
+    rng = np.random.default_rng([config.seed, 3])
     share, worth = judged(means, texts, labels, rng)
     alignment = align(whiten(means), texts, labels, share)
     drawn = torch.from_numpy(np.sort(rng.permutation(len(videos))[:MOST]))
@@ -48,13 +51,13 @@ def remember(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Rem
     return Remembered(alignment, memory)
 
 
-def find_directions(config: TrainConfig, data: TrainingData, videos: np.ndarray) -> Directions | None:
-    """The directions beside the features of `videos` (indices)."""
+def find_directions(config: TrainConfig, data: TrainingData, videos: np.ndarray, means: Tensor) -> Directions | None:
+    """The directions beside the features of `videos` (indices), whose `means` are those of `video_means`."""
     if not config.directions:
         return None
     drawn = np.random.default_rng([config.seed, 4]).permutation(videos)[:CALIBRATED_ON]
     snippets = torch.cat([shown.x[shown.mask] for shown in data.centre_crops(drawn, config.batch)])
-    return Directions.of(video_means(data, videos), config.directions, snippets)
+    return Directions.of(means, config.directions, snippets)
 
 
 def judged(means: Tensor, texts: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[float, float]:

@@ -33,6 +33,7 @@ Standing = tuple[State, str]  # with the reason
 HASH = re.compile(r"[0-9a-f]{32}")
 DONE: Standing = (State.DONE, "up to date")
 
+
 @dataclass(slots=True)
 class Unit:
     """One stage on one video: the fingerprint its shard must have, and where it stands."""

@@ -42,13 +42,14 @@ def test_principal_axes_are_white_and_the_strongest(seed, shift):
 
 
 def test_they_vary_as_the_features_do(data):
-    found = find_directions(TrainConfig(**QUICK, directions=3), data, np.arange(24))
+    means = video_means(data, np.arange(24))
+    found = find_directions(TrainConfig(**QUICK, directions=3), data, np.arange(24), means)
     shown = next(data.centre_crops(np.arange(24), 24))
     snippets = shown.x[shown.mask]
     assert float(found(snippets).std()) == pytest.approx(float(snippets.std()), rel=1e-3)
-    axes = principal(video_means(data, np.arange(24)), 3)[1]
+    axes = principal(means, 3)[1]
     torch.testing.assert_close(torch.nn.functional.normalize(found.map.T), torch.nn.functional.normalize(axes.T))
-    assert find_directions(TrainConfig(**QUICK, directions=0), data, np.arange(24)) is None
+    assert find_directions(TrainConfig(**QUICK, directions=0), data, np.arange(24), means) is None
 
 
 def test_features_that_never_vary_have_none_to_show():
@@ -59,7 +60,7 @@ def test_features_that_never_vary_have_none_to_show():
 @pytest.mark.parametrize("asked", [1, 8, 500])
 def test_there_are_no_more_than_the_features_have(data, asked):
     config = TrainConfig(**QUICK, directions=asked)
-    assert find_directions(config, data, np.arange(24)).width == min(asked, 8)
+    assert find_directions(config, data, np.arange(24), video_means(data, np.arange(24))).width == min(asked, 8)
 
 
 def test_the_network_reads_them_beside_the_features():

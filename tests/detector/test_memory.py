@@ -184,7 +184,7 @@ def test_a_model_carries_its_memory(tmp_path):
     kept = model.detector.state_dict()
     assert all(torch.equal(value, kept[key]) for key, value in plain.detector.state_dict().items())
     data = read_training(Store(tmp_path), bins=8, cache=tmp_path / "cache", descriptions=True)
-    _, memory = remember(model.config, data, np.arange(24))
+    _, memory = remember(model.config, data, np.arange(24), video_means(data, np.arange(24)))
     batch = data.batch(np.arange(4), np.zeros(4, int))
     torch.testing.assert_close(model.detector.memory(batch.x, batch.mask), memory(batch.x, batch.mask))
     one, other = (evaluate(tmp_path / name, tmp_path, events, device="cpu")["metrics"] for name in ("with", "without"))
@@ -196,11 +196,12 @@ def test_what_is_taught_is_remembered(tmp_path):
     plant(tmp_path, SMALL)
     data = read_training(Store(tmp_path), bins=8, cache=tmp_path / "cache", descriptions=True)
     videos, config = np.arange(2, 24), TrainConfig(**QUICK)
-    own = remember(config, data, videos).memory
-    shuffled = remember(config, data.taught("shuffled_in_class", videos, 0), videos).memory
+    means = video_means(data, videos)
+    own = remember(config, data, videos, means).memory
+    shuffled = remember(config, data.taught("shuffled_in_class", videos, 0), videos, means).memory
     assert not torch.allclose(own.video_map.abs(), shuffled.video_map.abs(), atol=1e-3)
     data.descriptions[:2] = 1e6
-    again = remember(config, data, videos).memory
+    again = remember(config, data, videos, means).memory
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in own.state_dict().items())
     assert len(own.events) + len(own.ordinary) == 22
 
@@ -217,7 +218,7 @@ def test_without_texts_of_both_kinds_it_says_why_there_is_none(tmp_path):
     normal = {f"train/video {number:03d}.mp4": {"text": None} for number in range(0, 24, 2)}
     plant(tmp_path, World(**vars(SMALL) | {"changed": normal}))
     data = read_training(Store(tmp_path), bins=8, cache=tmp_path / "cache", descriptions=True)
-    told = remember(TrainConfig(**QUICK), data, np.arange(24))
+    told = remember(TrainConfig(**QUICK), data, np.arange(24), video_means(data, np.arange(24)))
     assert isinstance(told, Remark)
     result = train(TrainConfig(**QUICK), tmp_path, tmp_path / "run", quiet=True)
     assert any("no normal video has one" in remark["text"] and "--set memory=0" in remark["text"]
